@@ -1,0 +1,1 @@
+"""Contrastive training on mixed captions."""

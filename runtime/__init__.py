@@ -1,0 +1,1 @@
+"""How anything runs: config, seeds, launch, the training loop, checkpoints, schedules, EMA, metrics, tables. Has never heard of an image."""
