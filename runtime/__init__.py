@@ -1,1 +1,4 @@
-"""How anything runs: config, seeds, launch, the training loop, checkpoints, schedules, EMA, metrics, tables. Has never heard of an image."""
+"""How anything runs: config, seeds, launch, the training loop, checkpoints, schedules, EMA, metrics.
+
+Has never heard of an image.
+"""
