@@ -8,7 +8,8 @@ import numpy as np
 
 from miniweb.catalogue import BACKGROUNDS, COLOURS, KINDS, SPECIES, SPECIES_BY_NAME, Colour, Species
 from miniweb.scene import MAX_THINGS, RELATION_GAP, Scene, Size, Thing
-from runtime.errors import UserError
+
+from runtime.errors import UserError  # isort: skip
 
 __all__ = [
     "BACKGROUNDS",
