@@ -1,0 +1,153 @@
+"""The run folder: what was asked, where it came from, what was measured, and whether it is finished."""
+
+import fcntl
+import hashlib
+import json
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TextIO
+
+import yaml
+
+from runtime import provenance
+from runtime.atomic import write_json, write_text
+from runtime.config import to_dict, to_yaml
+from runtime.errors import UserError
+from runtime.launch import is_main_process
+
+NOT_IDENTITY = (
+    "output_dir",
+    "loop.device",
+    "loop.wandb",
+    "loop.checkpoint_every_updates",
+    "loop.keep_last",
+    "data.num_workers",
+)
+"""Fields that may change between two starts of one run: where and how often, never what."""
+
+_MISSING = "nothing"
+
+
+class Run:
+    """One output folder: config, provenance, metrics, progress, checkpoints, export, and the completion mark
+    `done.json`.
+
+    Build it with `Run.open`. Under several processes all may open it; only the main process writes.
+    """
+
+    def __init__(self, folder: Path, config: Mapping[str, Any], identity: Mapping[str, Any]):
+        self.folder = folder
+        self.config = config
+        self.config_sha256 = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+        self.checkpoints = folder / "checkpoints"
+        self.export = folder / "export"
+        self._started = time.monotonic()
+        self._seconds_before = float(self.progress().get("wall_seconds", 0.0))
+        self._lock: TextIO | None = None
+
+    @classmethod
+    def open(cls, folder: Path, config: object, *, identity_excludes: Sequence[str] = NOT_IDENTITY) -> "Run":
+        """Create or continue a run folder.
+
+        A folder that holds another config is refused, naming the first field that differs; so is one that another
+        process is writing to. Fields in `identity_excludes` (dotted) may differ.
+        """
+        folder = Path(folder)
+        plain = to_dict(config)
+        identity = _without(plain, identity_excludes)
+        _refuse_other_config(folder / "config.yaml", identity, identity_excludes)
+        run = cls(folder, plain, identity)
+        if is_main_process() and not run.finished():
+            folder.mkdir(parents=True, exist_ok=True)
+            run._lock = _lock(folder)
+            write_text(folder / "config.yaml", to_yaml(config))
+            starts = _read_json(folder / "provenance.json").get("starts", [])
+            write_json(folder / "provenance.json", {"starts": [*starts, provenance.collect()]})
+        return run
+
+    def finished(self) -> bool:
+        """Tell whether the run is complete: `done.json` exists."""
+        return (self.folder / "done.json").exists()
+
+    def facts(self) -> dict[str, Any]:
+        """Return what `finish` recorded, empty while the run is unfinished."""
+        return _read_json(self.folder / "done.json")
+
+    def finish(self, **facts: object) -> None:
+        """Write the completion mark, last of all files: config hash, wall seconds over all starts, and the facts
+        given.
+        """
+        if is_main_process():
+            mark = {"config_sha256": self.config_sha256, "wall_seconds": round(self.wall_seconds(), 3), **facts}
+            write_json(self.folder / "done.json", mark)
+
+    def wall_seconds(self) -> float:
+        """Return the seconds this run has taken over all its starts, as far as progress was recorded."""
+        return self._seconds_before + time.monotonic() - self._started
+
+    def progress(self) -> dict[str, Any]:
+        """Return what `report_progress` last wrote, empty before that."""
+        return _read_json(self.folder / "progress.json")
+
+    def report_progress(self, **facts: object) -> None:
+        """Write `progress.json`, which other processes may read at any moment."""
+        if is_main_process():
+            write_json(self.folder / "progress.json", {"wall_seconds": round(self.wall_seconds(), 3), **facts})
+
+
+def _without(config: Mapping[str, Any], excluded: Sequence[str], prefix: str = "") -> dict[str, Any]:
+    return {
+        key: _without(value, excluded, f"{prefix}{key}.") if isinstance(value, Mapping) else value
+        for key, value in config.items()
+        if prefix + key not in excluded
+    }
+
+
+def _refuse_other_config(path: Path, wanted: Mapping[str, Any], excluded: Sequence[str]) -> None:
+    if not path.exists():
+        return
+    found = _without(yaml.safe_load(path.read_text()), excluded)
+    difference = _first_difference(found, wanted)
+    if difference is not None:
+        name, there, asked = difference
+        raise UserError(
+            f"this folder holds a run with another config, differing in {name!r}",
+            where=path.parent,
+            found=there,
+            wanted=repr(asked),
+            fix="Choose another output_dir, or delete the folder to start again.",
+        )
+
+
+def _first_difference(
+    found: Mapping[str, Any], wanted: Mapping[str, Any], prefix: str = ""
+) -> tuple[str, Any, Any] | None:
+    for key in [*wanted, *(key for key in found if key not in wanted)]:
+        there, asked = found.get(key, _MISSING), wanted.get(key, _MISSING)
+        if isinstance(there, Mapping) and isinstance(asked, Mapping):
+            inner = _first_difference(there, asked, f"{prefix}{key}.")
+            if inner is not None:
+                return inner
+        elif there != asked:
+            return prefix + key, there, asked
+    return None
+
+
+def _lock(folder: Path) -> TextIO:
+    # A POSIX record lock dies with its process, however it dies, and is not inherited by data workers.
+    file = (folder / ".lock").open("w")
+    try:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+        raise UserError(
+            "another process is writing to this run", where=folder, fix="Wait for it, or stop it."
+        ) from None
+    except OSError:
+        # Some network file systems have no locks; the run itself does not need one.
+        return file
+    return file
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text()) if path.exists() else {}
