@@ -45,7 +45,7 @@ def _worker(fn: Callable[..., Any], rank: int, world_size: int, port: int, file:
     torch.distributed.init_process_group("gloo", rank=rank, world_size=world_size)
     try:
         torch.save((True, fn(rank, *args)), file)
-    except BaseException:
+    except BaseException:  # noqa: BLE001 (the parent re-raises it with its rank)
         torch.save((False, f"rank {rank}:\n{traceback.format_exc()}"), file)
     finally:
         torch.distributed.destroy_process_group()
