@@ -1,0 +1,100 @@
+"""The runs of an experiment, as the tables need to know them: one entry a run, read from `configs/experiments/<preset>.yaml`."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import yaml
+
+from runtime.errors import UserError
+
+STAGES = ("foundation", "captioner", "recaption", "clip", "dit")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunEntry:
+    """One run's place in the design of the experiment."""
+
+    name: str
+    """Folder name below the stage, such as `b_base-p0.8-s0`."""
+    stage: str
+    """One of foundation, captioner, recaption, clip, dit."""
+    model: str = ""
+    """Size preset of the model, such as `b_base` or `l`."""
+    original_share: float | None = None
+    """Share of original captions in the training mix; null for stages that mix nothing."""
+    recipe: str = "recaption"
+    """What the other share of captions is: recaption, concat, ..."""
+    seed: int = 0
+    """Training seed; runs of two arms with one seed are a pair."""
+    captions: str = "recaption"
+    """Who wrote the new captions: a folder below `recaption/`, or `oracle` for captions straight from the truth."""
+    knockout: str | None = None
+    """Knockout the run belongs to (K1 to K4), null for the experiment proper."""
+
+    def __post_init__(self) -> None:
+        """Refuse a stage or share that no table could place."""
+        if self.stage not in STAGES:
+            raise UserError("unknown stage", where=f"run {self.name}", found=self.stage, wanted=" | ".join(STAGES))
+        if self.original_share is not None and not 0.0 <= self.original_share <= 1.0:
+            raise UserError(
+                "original_share out of range", where=f"run {self.name}", found=self.original_share, wanted="0 to 1"
+            )
+
+    @property
+    def qualified_name(self) -> str:
+        """Give the name that rows carry, `<stage>/<name>`."""
+        return f"{self.stage}/{self.name}"
+
+    def matches(self, selector: Mapping[str, object]) -> bool:
+        """Tell whether every field of the selector has this run's value."""
+        return all(getattr(self, field) == wanted for field, wanted in selector.items())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experiments:
+    """Every run of a preset, in the order declared."""
+
+    preset: str
+    runs: tuple[RunEntry, ...]
+
+    def select(self, **selector: object) -> list[RunEntry]:
+        """List the runs whose fields equal the selector's, by training seed."""
+        return sorted((run for run in self.runs if run.matches(selector)), key=lambda run: (run.seed, run.name))
+
+
+def load_experiments(path: Path) -> Experiments:
+    """Read the runs of an experiments file.
+
+    Only the fields of `RunEntry` are read: the file belongs to the runner, which adds fields of its own (how to start a
+    run and after what) and checks the whole file.
+    """
+    try:
+        document = yaml.safe_load(path.read_text())
+    except FileNotFoundError:
+        raise UserError("no such experiments file", where=str(path), fix="Name one of configs/experiments") from None
+    except yaml.YAMLError as error:
+        raise UserError(f"not valid YAML ({error.__class__.__name__})", where=str(path)) from None
+    if not isinstance(document, dict) or not isinstance(document.get("runs"), list):
+        raise UserError("no list of runs", where=str(path), wanted="a mapping with the keys preset and runs")
+    runs = tuple(_entry(record, f"{path}: runs[{index}]") for index, record in enumerate(document["runs"]))
+    _refuse_duplicates(runs, path)
+    return Experiments(preset=str(document.get("preset", path.stem)), runs=runs)
+
+
+def _entry(record: object, where: str) -> RunEntry:
+    if not isinstance(record, dict) or "name" not in record or "stage" not in record:
+        raise UserError("a run needs a name and a stage", where=where, found=record)
+    known = {field.name for field in fields(RunEntry)}
+    values = {key: value for key, value in record.items() if key in known}
+    if values.get("original_share") is not None:
+        values["original_share"] = float(values["original_share"])
+    return RunEntry(**values)
+
+
+def _refuse_duplicates(runs: tuple[RunEntry, ...], path: Path) -> None:
+    seen: set[str] = set()
+    for run in runs:
+        if run.qualified_name in seen:
+            raise UserError("the same run twice", where=str(path), found=run.qualified_name, wanted="one entry a run")
+        seen.add(run.qualified_name)
