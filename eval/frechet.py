@@ -40,7 +40,7 @@ def frechet_from_moments(first: Moments, second: Moments) -> float:
 
 
 def frechet_from_features(first: np.ndarray, second: np.ndarray) -> float:
-    """Compute the distance without a matrix root: Tr (S1 S2)^1/2 = |X Y^T|_nuclear / sqrt((n-1)(m-1)), X and Y centred."""
+    """Compute the distance without a matrix root: Tr (S1 S2)^1/2 = |X Y^T|_nuclear / sqrt((n-1)(m-1)), X, Y centred."""
     centred_first = first - first.mean(axis=0)
     centred_second = second - second.mean(axis=0)
     triangle_first = np.linalg.qr(centred_first, mode="r")

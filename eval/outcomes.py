@@ -114,6 +114,4 @@ def read_outcomes(path: Path) -> dict[str, Outcome]:
             if len(fields) != 3 or fields[1] not in _PARTS:
                 raise UserError("unexpected array", where=str(path), found=name, wanted="<metric>|<kind>|<part>")
             parts.setdefault((fields[0], fields[1]), {})[fields[2]] = archive[name]
-    return {
-        metric: Ratio(**arrays) if kind == "ratio" else Cloud(**arrays) for (metric, kind), arrays in parts.items()
-    }
+    return {metric: Ratio(**arrays) if kind == "ratio" else Cloud(**arrays) for (metric, kind), arrays in parts.items()}

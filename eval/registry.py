@@ -1,4 +1,4 @@
-"""The runs of an experiment, as the tables need to know them: one entry a run, read from `configs/experiments/<preset>.yaml`."""
+"""The runs of an experiment as the tables need to know them, read from `configs/experiments/<preset>.yaml`."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields

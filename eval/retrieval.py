@@ -16,7 +16,7 @@ TIE_POLICY = "ties=expected under random order"
 
 def expected_hits(
     scores: Float[np.ndarray, "query candidate"], positives: Bool[np.ndarray, "query candidate"], k: int
-) -> Float[np.ndarray, "query"]:
+) -> Float[np.ndarray, " query"]:
     """Compute for each query the chance that a positive is among its k best candidates.
 
     Let g candidates beat the best positive and t tie with it, m of them positive: the chance is

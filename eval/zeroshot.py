@@ -24,15 +24,15 @@ def class_weights(
 def classification_hits(
     images: Float[np.ndarray, "image width"],
     weights: Float[np.ndarray, "class width"],
-    labels: Int[np.ndarray, "image"],
+    labels: Int[np.ndarray, " image"],
     k: int = 1,
-) -> Float[np.ndarray, "image"]:
+) -> Float[np.ndarray, " image"]:
     """Compute each image's chance of its class among the k best, ties in random order."""
     scores = images @ weights.T
     return expected_hits(scores, np.arange(len(weights))[None, :] == labels[:, None], k)
 
 
-def mean_per_class(hits: Float[np.ndarray, "image"], labels: Int[np.ndarray, "image"]) -> float:
+def mean_per_class(hits: Float[np.ndarray, " image"], labels: Int[np.ndarray, " image"]) -> float:
     """Average the hit rate over classes, each class equally."""
     return float(np.mean([hits[labels == label].mean() for label in np.unique(labels)]))
 
@@ -41,7 +41,7 @@ def swap_points(
     images: Float[np.ndarray, "pair width"],
     true_texts: Float[np.ndarray, "pair width"],
     false_texts: Float[np.ndarray, "pair width"],
-) -> Float[np.ndarray, "pair"]:
+) -> Float[np.ndarray, " pair"]:
     """Give a point where the image prefers its true text, half a point where it can't tell.
 
     A constant model scores 50 %. (The published scorers of such tests call ties either right or wrong.)
