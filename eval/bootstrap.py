@@ -39,6 +39,10 @@ class Term:
     """Outcomes by training seed and metric."""
     metrics: tuple[str, ...]
 
+    def value_at(self, training_seed: int) -> float:
+        """Give the mean over metrics of one training seed's run."""
+        return float(np.mean([self.runs[training_seed][metric].value for metric in self.metrics]))
+
 
 def item_interval(outcome: Outcome, seed: int = 0, replicates: int = REPLICATES) -> Interval:
     """Bootstrap one metric of one run over its test items."""
@@ -53,7 +57,7 @@ def contrast_interval(terms: Sequence[Term], *, seed: int = 0, replicates: int =
     """
     training_seeds = _shared_seeds(terms)
     generator = seeds.numpy_generator(seed, "contrast")
-    estimate = sum(term.weight * float(np.mean(_seed_values(term, training_seeds))) for term in terms)
+    estimate = sum(term.weight * float(np.mean([term.value_at(seed) for seed in training_seeds])) for term in terms)
     samples = [
         _replicate_chunk(terms, training_seeds, generator, min(_CHUNK, replicates - start))
         for start in range(0, replicates, _CHUNK)
@@ -69,10 +73,6 @@ def _shared_seeds(terms: Sequence[Term]) -> list[int]:
         found = [sorted(term.runs) for term in terms]
         raise UserError("the arms of a contrast share no training seed", found=found, wanted="paired seeds")
     return common
-
-
-def _seed_values(term: Term, training_seeds: Sequence[int]) -> list[float]:
-    return [float(np.mean([term.runs[seed][metric].value for metric in term.metrics])) for seed in training_seeds]
 
 
 def _replicate_chunk(

@@ -46,9 +46,7 @@ def swap_points(
 
     A constant model scores 50 %. (The published scorers of such tests call ties either right or wrong.)
     """
-    margin = np.einsum("pair width, pair width -> pair", images, true_texts - false_texts)
-    identical = np.all(true_texts == false_texts, axis=1)
-    return np.where(identical, 0.5, np.heaviside(margin, 0.5))
+    return np.heaviside((images * (true_texts - false_texts)).sum(axis=1), 0.5)
 
 
 def normalise(vectors: Float[np.ndarray, "row width"]) -> Float[np.ndarray, "row width"]:
