@@ -1,0 +1,67 @@
+"""Reading files on the local disk or, by URL, anywhere fsspec reaches.
+
+A location with "://" is an fsspec URL ("s3://bucket/shards", "simplecache::https://..."); all else is a local path.
+"""
+
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO, cast
+
+from runtime.errors import UserError
+
+
+def is_url(location: str | Path) -> bool:
+    """Tell whether a location is read through fsspec."""
+    return "://" in str(location)
+
+
+def join(folder: str | Path, name: str) -> str:
+    """Return the location of `name` inside `folder`."""
+    return f"{str(folder).rstrip('/')}/{name}" if is_url(folder) else str(Path(folder) / name)
+
+
+def name_of(location: str | Path) -> str:
+    """Return the last part of a location."""
+    return PurePosixPath(str(location).rstrip("/")).name
+
+
+def open_binary(location: str | Path) -> BinaryIO:
+    """Open a seekable binary stream for reading; raise UserError for a file that is not there."""
+    try:
+        if not is_url(location):
+            return Path(location).open("rb")
+        import fsspec
+
+        return cast(BinaryIO, fsspec.open(str(location), "rb").open())
+    except FileNotFoundError:
+        raise UserError("file is missing", where=location, fix="Check the path, or write it again") from None
+
+
+def read_bytes(location: str | Path) -> bytes:
+    """Return the content of a file."""
+    with open_binary(location) as file:
+        return file.read()
+
+
+def exists(location: str | Path) -> bool:
+    """Tell whether a file is there."""
+    if not is_url(location):
+        return Path(location).exists()
+    import fsspec
+
+    system, path = fsspec.core.url_to_fs(str(location))
+    return bool(system.exists(path))
+
+
+def list_names(folder: str | Path) -> list[str]:
+    """Return the sorted names in a folder, unfinished files left out; raise UserError when there is no such folder."""
+    try:
+        if is_url(folder):
+            import fsspec
+
+            system, path = fsspec.core.url_to_fs(str(folder))
+            names = [name_of(str(entry)) for entry in system.ls(path, detail=False)]
+        else:
+            names = [entry.name for entry in Path(folder).iterdir()]
+    except (FileNotFoundError, NotADirectoryError):
+        raise UserError("folder is missing", where=folder, fix="Check the path") from None
+    return sorted(name for name in names if ".partial" not in name)
