@@ -1,13 +1,16 @@
 """The runs of an experiment as the tables need to know them, read from `configs/experiments/<preset>.yaml`."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
+from itertools import product
 from pathlib import Path
+from typing import Any
 
 import yaml
 
 from runtime.errors import UserError
 
+_PLURALS = {"seeds": "seed", "original_shares": "original_share"}
 STAGES = ("foundation", "captioner", "recaption", "clip", "dit")
 
 
@@ -64,10 +67,10 @@ class Experiments:
 
 
 def load_experiments(path: Path) -> Experiments:
-    """Read the runs of an experiments file.
+    """Read the runs of an experiments file; runner and tables read the same entries.
 
-    Only the fields of `RunEntry` are read: the file belongs to the runner, which adds fields of its own (how to start a
-    run and after what) and checks the whole file.
+    A record may say `seeds: [...]` and `original_shares: [...]` instead of one value: it stands for every combination,
+    and its name holds `{seed}` and `{original_share}`. Unknown keys, missing files and doubled runs raise `UserError`.
     """
     try:
         document = yaml.safe_load(path.read_text())
@@ -77,19 +80,39 @@ def load_experiments(path: Path) -> Experiments:
         raise UserError(f"not valid YAML ({error.__class__.__name__})", where=str(path)) from None
     if not isinstance(document, dict) or not isinstance(document.get("runs"), list):
         raise UserError("no list of runs", where=str(path), wanted="a mapping with the keys preset and runs")
-    runs = tuple(_entry(record, f"{path}: runs[{index}]") for index, record in enumerate(document["runs"]))
+    records = [
+        expanded
+        for index, record in enumerate(document["runs"])
+        for expanded in _expand(record, f"{path}: runs[{index}]")
+    ]
+    runs = tuple(_entry(record, where) for record, where in records)
     _refuse_duplicates(runs, path)
     return Experiments(preset=str(document.get("preset", path.stem)), runs=runs)
 
 
-def _entry(record: object, where: str) -> RunEntry:
+def _expand(record: object, where: str) -> Iterator[tuple[dict[str, Any], str]]:
+    """Yield one record per combination of the lists `seeds` and `original_shares`."""
     if not isinstance(record, dict) or "name" not in record or "stage" not in record:
         raise UserError("a run needs a name and a stage", where=where, found=record)
+    lists = {single: record[plural] for plural, single in _PLURALS.items() if plural in record}
+    singles = {key: value for key, value in record.items() if key not in _PLURALS}
+    for values in product(*lists.values()):
+        filled = {**singles, **dict(zip(lists, values, strict=True))}
+        try:
+            filled["name"] = str(filled["name"]).format(**filled)
+        except KeyError as error:
+            raise UserError("the name asks for a key that the record lacks", where=where, found=error.args[0]) from None
+        yield filled, where
+
+
+def _entry(record: dict[str, Any], where: str) -> RunEntry:
     known = {field.name for field in fields(RunEntry)}
-    values = {key: value for key, value in record.items() if key in known}
-    if values.get("original_share") is not None:
-        values["original_share"] = float(values["original_share"])
-    return RunEntry(**values)
+    unknown = sorted(set(record) - known)
+    if unknown:
+        raise UserError("unknown key", where=where, found=unknown[0], wanted="one of " + ", ".join(sorted(known)))
+    if record.get("original_share") is not None:
+        record["original_share"] = float(record["original_share"])
+    return RunEntry(**record)
 
 
 def _refuse_duplicates(runs: tuple[RunEntry, ...], path: Path) -> None:

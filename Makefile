@@ -1,0 +1,84 @@
+# The whole interface. `make` alone prints it; every target sets up what it needs, continues where it stopped and
+# skips what is done.
+PRESET ?= mini
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+RUN := $(BIN)/python -m openrecap
+
+.DEFAULT_GOAL := help
+.PHONY: help setup data foundation finetune recaption clip dit eval tables report reproduce quick status \
+        test test-slow check format bench clean
+
+help:  ## print this list
+	@echo "OpenRecap: make TARGET [PRESET=quick|mini|mini_full]   (PRESET=$(PRESET))"
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1|\2/' | column -t -s '|'
+
+setup: $(READY)  ## build .venv with the pinned packages
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "OpenRecap needs Python 3.11 or newer: make setup PYTHON=/path/to/python3.11"; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+data: $(READY)  ## draw the miniature web
+	$(RUN) reproduce --preset $(PRESET) --until data
+
+foundation: $(READY)  ## train the CLIP that captioner and DiT start from
+	$(RUN) reproduce --preset $(PRESET) --until foundation
+
+finetune: $(READY)  ## fine-tune the captioner
+	$(RUN) reproduce --preset $(PRESET) --until captioner
+
+recaption: $(READY)  ## recaption the web
+	$(RUN) reproduce --preset $(PRESET) --until recaption
+
+clip: $(READY)  ## train CLIP on every mix
+	$(RUN) reproduce --preset $(PRESET) --until clip
+
+dit: $(READY)  ## train diffusion transformers on every mix
+	$(RUN) reproduce --preset $(PRESET) --until dit
+
+eval: $(READY)  ## evaluate every run
+	$(RUN) reproduce --preset $(PRESET) --until eval
+
+tables: $(READY)  ## print the paper's tables with our numbers beside
+	$(RUN) reproduce --preset $(PRESET) --until tables
+
+report: $(READY)  ## write the HTML report
+	$(RUN) reproduce --preset $(PRESET) --until report
+
+reproduce: $(READY)  ## everything, from drawing the data to the report
+	$(RUN) reproduce --preset $(PRESET)
+
+quick: $(READY)  ## the same pipeline with small budgets: a first look
+	$(RUN) reproduce --preset quick
+
+status: $(READY)  ## what is done, running, failed and left
+	$(RUN) status --preset $(PRESET)
+
+check: $(READY)  ## format, lint, types and import layers
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/mypy
+
+format: $(READY)  ## rewrite the code in the house format
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+test: $(READY)  ## fast tests
+	$(BIN)/pytest
+
+test-slow: $(READY)  ## the quick pipeline end to end, kills, two ranks, learning
+	$(BIN)/pytest -m slow --timeout 3600
+
+bench: $(READY)  ## side-by-side measurements
+	$(BIN)/python -m benchmarks
+
+clean:  ## remove runs/$(PRESET) (asks first) and caches
+	@printf "Remove runs/$(PRESET)? [y/N] "; read answer; [ "$$answer" = y ] && rm -rf runs/$(PRESET) || true
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis build

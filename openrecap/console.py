@@ -1,0 +1,58 @@
+"""What the runner says while it works: one plain line an event, with what is left."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from openrecap.jobs import Job
+from openrecap.processes import last_words
+
+
+def _print(line: str) -> None:
+    print(line, flush=True)
+
+
+class Console:
+    """Writes one line an event; counts done jobs for the `[7/31]` in front."""
+
+    def __init__(self, write: Callable[[str], None] = _print) -> None:
+        self._write = write
+        self._num_jobs = 0
+        self._num_done = 0
+        self._began = time.monotonic()
+
+    def begin(self, num_jobs: int) -> None:
+        """Say how many jobs there are."""
+        self._num_jobs = num_jobs
+        self._began = time.monotonic()
+
+    def skipped(self, job: Job) -> None:
+        """Say that a job was finished before."""
+        self._num_done += 1
+        self._say(f"{job.name}: done before")
+
+    def started(self, job: Job) -> None:
+        """Say that a job starts."""
+        self._say(f"{job.name}: started")
+
+    def finished(self, job: Job, seconds: float) -> None:
+        """Say that a job finished and how long it took."""
+        self._num_done += 1
+        self._say(f"{job.name}: done in {seconds:.0f} s")
+
+    def failed(self, job: Job, code: int, log: Path) -> None:
+        """Say that a job failed, with its last lines."""
+        self._say(f"{job.name}: FAILED with exit code {code}; see {log}\n{last_words(log)}")
+
+    def end(self, *, done: int, failed: Mapping[str, Path], blocked: Sequence[str]) -> None:
+        """Say how it ended."""
+        minutes = (time.monotonic() - self._began) / 60
+        self._say(f"{done} of {self._num_jobs} done in {minutes:.1f} minutes")
+        for name, log in failed.items():
+            self._say(f"failed: {name} ({log})")
+        if blocked:
+            self._say(f"not started, for want of what failed: {', '.join(blocked)}")
+
+    def _say(self, text: str) -> None:
+        clock = time.strftime("%H:%M:%S")
+        self._write(f"{clock} [{self._num_done}/{self._num_jobs}] {text}")

@@ -1,0 +1,71 @@
+"""Start one job as a process of its own: its cores, its device, its log; it never outlives the runner."""
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from openrecap.jobs import Job
+
+_PR_SET_PDEATHSIG = 1
+
+
+@dataclass
+class Running:
+    """A started job and where it writes."""
+
+    job: Job
+    process: subprocess.Popen[bytes]
+    log: Path
+    started: float
+    slot: int | None
+
+
+def start(job: Job, log: Path, *, gpu: int | None, started: float) -> Running:
+    """Start `job`, its output appended to `log`; on Linux the kernel ends it when the runner dies."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as stream:
+        process = subprocess.Popen(
+            [sys.executable, *job.arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+            env=_environment(job, gpu),
+            preexec_fn=_end_with_parent(),
+        )
+    return Running(job=job, process=process, log=log, started=started, slot=gpu)
+
+
+def _environment(job: Job, gpu: int | None) -> dict[str, str]:
+    threads = str(job.threads)
+    settings = {
+        "OMP_NUM_THREADS": threads,
+        "MKL_NUM_THREADS": threads,
+        "OPENBLAS_NUM_THREADS": threads,
+        "TOKENIZERS_PARALLELISM": "false",
+        "PYTHONUNBUFFERED": "1",
+    }
+    if gpu is not None:
+        settings["CUDA_VISIBLE_DEVICES"] = str(gpu)
+    return {**os.environ, **settings}
+
+
+def _end_with_parent() -> Callable[[], None] | None:
+    if not sys.platform.startswith("linux"):
+        return None
+    library = ctypes.CDLL(None, use_errno=True)
+
+    def ask_kernel() -> None:
+        library.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+    return ask_kernel
+
+
+def last_words(log: Path, num_lines: int = 8) -> str:
+    """Return the last lines of a log, for the message of a failed job."""
+    lines = log.read_text(errors="replace").strip().splitlines()
+    return "\n".join(f"    {line}" for line in lines[-num_lines:])

@@ -1,0 +1,93 @@
+"""Run jobs side by side on the cores or GPUs there are; finished ones are skipped, failed ones named."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from openrecap import processes
+from openrecap.console import Console
+from openrecap.jobs import Job
+from openrecap.machine import Machine
+from openrecap.marks import Marks
+
+_POLL_SECONDS = 0.2
+
+
+@dataclass
+class _State:
+    """Jobs by where they stand. Order of `waiting` is priority."""
+
+    waiting: list[Job]
+    running: list[processes.Running] = field(default_factory=list)
+    done: set[str] = field(default_factory=set)
+    failed: dict[str, Path] = field(default_factory=dict)
+
+
+def run(jobs: Sequence[Job], *, machine: Machine, marks: Marks, logs: Path, console: Console) -> bool:
+    """Run all `jobs` that are not done and return whether every one finished.
+
+    A failed job stops what needs it; everything independent goes on. Side by side or one after another, results are the
+    same: each process has the threads its job declares.
+    """
+    state = _State(waiting=list(jobs))
+    console.begin(len(jobs))
+    try:
+        while state.waiting or state.running:
+            _reap(state, marks, console)
+            _launch(state, machine, marks, logs, console)
+            if not state.running:
+                break
+            time.sleep(_POLL_SECONDS)
+    finally:
+        for running in state.running:
+            running.process.kill()
+            running.process.wait()
+    console.end(done=len(state.done), failed=state.failed, blocked=[job.name for job in state.waiting])
+    return not state.failed and not state.waiting
+
+
+def _launch(state: _State, machine: Machine, marks: Marks, logs: Path, console: Console) -> None:
+    for job in list(state.waiting):
+        if not all(need in state.done for need in job.needs):
+            continue
+        if marks.is_done(job):
+            state.waiting.remove(job)
+            state.done.add(job.name)
+            console.skipped(job)
+        elif _fits(job, state, machine):
+            state.waiting.remove(job)
+            gpu = _free_gpu(state, machine)
+            running = processes.start(job, logs / f"{job.name}.log", gpu=gpu, started=time.monotonic())
+            state.running.append(running)
+            console.started(job)
+
+
+def _fits(job: Job, state: _State, machine: Machine) -> bool:
+    """Cores are shared by declared threads; a job wider than the machine runs alone."""
+    if machine.gpus:
+        return len(state.running) < len(machine.gpus)
+    busy = sum(min(running.job.threads, machine.cores) for running in state.running)
+    return busy + min(job.threads, machine.cores) <= machine.cores
+
+
+def _free_gpu(state: _State, machine: Machine) -> int | None:
+    taken = {running.slot for running in state.running}
+    return next((index for index in range(len(machine.gpus)) if index not in taken), None)
+
+
+def _reap(state: _State, marks: Marks, console: Console) -> None:
+    for running in list(state.running):
+        code = running.process.poll()
+        if code is None:
+            continue
+        state.running.remove(running)
+        seconds = time.monotonic() - running.started
+        job = running.job
+        if code == 0 and job.output.exists():
+            marks.write(job, marks.inputs_of(job), seconds)
+            state.done.add(job.name)
+            console.finished(job, seconds)
+        else:
+            state.failed[job.name] = running.log
+            console.failed(job, code, running.log)

@@ -1,0 +1,130 @@
+"""The runner: skipping, failing, running side by side, and leaving nothing alive behind."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from openrecap import runner
+from openrecap.console import Console
+from openrecap.jobs import Job
+from openrecap.lock import exclusive
+from openrecap.machine import Machine
+from openrecap.marks import Marks
+from runtime.errors import UserError
+
+WRITE = "import sys, pathlib, time; time.sleep({pause}); pathlib.Path({path!r}).write_text({text!r})"
+
+
+def job(tmp_path: Path, name: str, *needs: str, text: str = "x", pause: float = 0.0, threads: int = 1) -> Job:
+    output = tmp_path / f"{name}.txt"
+    program = WRITE.format(pause=pause, path=str(output), text=text)
+    return Job(name=name, stage="data", arguments=("-c", program), output=output, needs=needs, threads=threads)
+
+
+def run(tmp_path: Path, *jobs: Job, cores: int = 2) -> tuple[bool, str]:
+    said: list[str] = []
+    marks = Marks(tmp_path / ".done")
+    succeeded = runner.run(
+        jobs, machine=Machine(cores=cores), marks=marks, logs=tmp_path / "logs", console=Console(said.append)
+    )
+    return succeeded, "\n".join(said)
+
+
+def test_finished_jobs_are_skipped(tmp_path: Path) -> None:
+    jobs = [job(tmp_path, "a"), job(tmp_path, "b", "a")]
+    assert run(tmp_path, *jobs)[0]
+    written = (tmp_path / "b.txt").stat().st_mtime_ns
+    succeeded, said = run(tmp_path, *jobs)
+    assert succeeded and said.count("done before") == 2
+    assert (tmp_path / "b.txt").stat().st_mtime_ns == written
+
+
+def test_another_result_upstream_makes_what_follows_run_again(tmp_path: Path) -> None:
+    assert run(tmp_path, job(tmp_path, "a"), job(tmp_path, "b", "a"))[0]
+    _, said = run(tmp_path, job(tmp_path, "a", text="y"), job(tmp_path, "b", "a"))
+    assert "done before" not in said
+
+
+def test_an_equal_result_upstream_leaves_what_follows_alone(tmp_path: Path) -> None:
+    assert run(tmp_path, job(tmp_path, "a"), job(tmp_path, "b", "a"))[0]
+    _, said = run(tmp_path, job(tmp_path, "a", pause=0.01), job(tmp_path, "b", "a"))
+    assert "b: done before" in said and "a: started" in said
+
+
+def test_a_failure_stops_only_what_needs_it(tmp_path: Path) -> None:
+    broken = Job(name="a", stage="data", arguments=("-c", "raise SystemExit('no disk')"), output=tmp_path / "a")
+    succeeded, said = run(tmp_path, broken, job(tmp_path, "b", "a"), job(tmp_path, "c"))
+    assert not succeeded
+    assert "a: FAILED with exit code 1" in said and "no disk" in said
+    assert "not started, for want of what failed: b" in said
+    assert (tmp_path / "c.txt").exists() and not (tmp_path / "b.txt").exists()
+
+
+def test_jobs_share_the_cores_by_their_threads(tmp_path: Path) -> None:
+    _, side_by_side = run(tmp_path, job(tmp_path, "a", pause=0.5), job(tmp_path, "b", pause=0.5))
+    assert side_by_side.index("b: started") < side_by_side.index("a: done")
+    _, one_by_one = run(tmp_path, job(tmp_path, "c", pause=0.5, threads=2), job(tmp_path, "d", pause=0.5))
+    assert one_by_one.index("d: started") > one_by_one.index("c: done")
+
+
+def test_a_wide_job_runs_on_a_narrow_machine(tmp_path: Path) -> None:
+    assert run(tmp_path, job(tmp_path, "a", threads=8), cores=1)[0]
+
+
+def test_a_killed_runner_leaves_no_process_behind(tmp_path: Path) -> None:
+    program = f"""
+import sys
+sys.path.insert(0, {str(Path.cwd())!r})
+from pathlib import Path
+from openrecap import runner
+from openrecap.console import Console
+from openrecap.jobs import Job
+from openrecap.machine import Machine
+from openrecap.marks import Marks
+here = Path({str(tmp_path)!r})
+code = "import os, time; open({str(tmp_path / "child")!r}, 'w').write(str(os.getpid())); time.sleep(60)"
+job = Job(name="a", stage="data", arguments=("-c", code), output=here / "a")
+runner.run([job], machine=Machine(cores=1), marks=Marks(here), logs=here, console=Console())
+"""
+    process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.DEVNULL)
+    child = _wait_for_number(tmp_path / "child")
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    deadline = time.monotonic() + 10
+    while _is_alive(child) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not _is_alive(child)
+
+
+def _wait_for_number(path: Path) -> int:
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        if path.exists() and path.read_text():
+            return int(path.read_text())
+        time.sleep(0.05)
+    raise TimeoutError(path)
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    return Path(f"/proc/{process}/stat").read_text().split(")")[1].split()[0] != "Z"
+
+
+def test_two_runners_of_one_preset_are_refused(tmp_path: Path) -> None:
+    lock = tmp_path / ".lock"
+    with (
+        exclusive(lock),
+        pytest.raises(UserError, match="another run of this preset is at work: found process"),
+        exclusive(lock),
+    ):
+        pass
+    with exclusive(lock):
+        pass
