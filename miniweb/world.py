@@ -8,8 +8,7 @@ import numpy as np
 
 from miniweb.catalogue import BACKGROUNDS, COLOURS, KINDS, SPECIES, SPECIES_BY_NAME, Colour, Species
 from miniweb.scene import MAX_THINGS, RELATION_GAP, Scene, Size, Thing
-
-from runtime.errors import UserError  # isort: skip
+from runtime.errors import UserError
 
 __all__ = [
     "BACKGROUNDS",

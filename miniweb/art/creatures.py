@@ -53,7 +53,10 @@ def fish(pen: Pen, style: str) -> None:
     pen.paint([(66, 50), (96, 26), (88, 50), (96, 74)], "shade")
     if style == "round":
         for x, y in around(44, 50, 42, 12):
-            pen.paint([(44 + (y - 50) * 0.14, 50 - (x - 44) * 0.14), (x, y), (44 - (y - 50) * 0.14, 50 + (x - 44) * 0.14)], "accent")
+            pen.paint(
+                [(44 + (y - 50) * 0.14, 50 - (x - 44) * 0.14), (x, y), (44 - (y - 50) * 0.14, 50 + (x - 44) * 0.14)],
+                "accent",
+            )
         pen.paint(ellipse(44, 50, 30))
     elif style == "dotted":
         pen.paint(ellipse(42, 50, 39, 20), inside=inked(dots([(38, 44), (52, 56), (62, 44), (34, 60)], 5.5)))

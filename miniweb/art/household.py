@@ -68,7 +68,11 @@ def umbrella(pen: Pen, style: str) -> None:
     for cx in (80.7, 50, 19.3):
         scallops += arc(cx, 54, 15.3, 8, 0, -180)
     canopy = [*arc(50, 54, 46, 46, 180, 360), *scallops]
-    wedges: list[Shape] = [[(50, 4), (20, 60), (36, 60)], [(50, 4), (64, 60), (80, 60)], [(50, 4), (100, 30), (100, 60)]]
+    wedges: list[Shape] = [
+        [(50, 4), (20, 60), (36, 60)],
+        [(50, 4), (64, 60), (80, 60)],
+        [(50, 4), (100, 30), (100, 60)],
+    ]
     pen.paint(canopy, inside=inked([*wedges, [(50, 4), (-8, 60), (6, 60)]]) if style == "striped" else ())
 
 

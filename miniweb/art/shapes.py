@@ -56,9 +56,7 @@ def heart(cx: float, cy: float, radius: float) -> Shape:
 def rotate(shape: Shape, degrees: float, cx: float = 50, cy: float = 50) -> Shape:
     """Turn a shape clockwise about a point."""
     cosine, sine = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
-    return [
-        (cx + (x - cx) * cosine - (y - cy) * sine, cy + (x - cx) * sine + (y - cy) * cosine) for x, y in shape
-    ]
+    return [(cx + (x - cx) * cosine - (y - cy) * sine, cy + (x - cx) * sine + (y - cy) * cosine) for x, y in shape]
 
 
 def mirror(shape: Shape, about_x: float = 50) -> Shape:

@@ -1,7 +1,7 @@
 """One cached picture per species and colour."""
 
 from collections.abc import Callable, Mapping
-from functools import lru_cache
+from functools import cache
 
 from PIL import Image
 
@@ -23,7 +23,7 @@ _ARTISTS: Mapping[str, Callable[[Pen, str], None]] = {
 _LEVELS_PX = (SHEET_PX, SHEET_PX // 2, SHEET_PX // 4)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _sheets(species: str, colour: str) -> tuple[Image.Image, ...]:
     row = SPECIES_BY_NAME[species]
     pen = Pen(COLOURS[colour])
@@ -35,4 +35,6 @@ def sprite(species: str, colour: str, side_px: int) -> Image.Image:
     """Return the species in the colour, RGBA, `side_px` on a side, smoothed from a sheet at least twice as large."""
     levels = [sheet for sheet in _sheets(species, colour) if sheet.width >= 2 * side_px]
     source = levels[-1] if levels else _sheets(species, colour)[0]
-    return source.resize((side_px, side_px), Image.Resampling.BOX if source.width == side_px else Image.Resampling.BICUBIC)
+    return source.resize(
+        (side_px, side_px), Image.Resampling.BOX if source.width == side_px else Image.Resampling.BICUBIC
+    )
