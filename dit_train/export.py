@@ -1,0 +1,54 @@
+"""Write a diffusers folder that draws in a Python with torch, diffusers and transformers alone."""
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+import diffusers
+from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
+
+import dit_train.pipeline
+import dit_train.transformer
+from dit_train.text_encoder import FrozenTextEncoder
+from dit_train.transformer import TIME_SCALE, TextDiT
+from runtime.atomic import atomic_directory, write_json
+
+TRANSFORMER_MODULE = "text_dit"
+PIPELINE_MODULE = "pipeline"
+
+
+def export_pipeline(
+    folder: Path,
+    transformer: TextDiT,
+    text_encoder: FrozenTextEncoder,
+    *,
+    shift: float,
+    facts: Mapping[str, object],
+) -> None:
+    """Write `folder`, whole or absent: weights, code, schedule, tokenizer and `facts` about the training.
+
+    The transformer's weights should be the averaged ones. The code files are copies of `dit_train.transformer` and
+    `dit_train.pipeline`; diffusers loads them with `trust_remote_code=True`.
+    """
+    with atomic_directory(folder) as target:
+        transformer.save_pretrained(target / "transformer")
+        text_encoder.model.save_pretrained(target / "text_encoder")
+        text_encoder.tokenizer.save_pretrained(target / "tokenizer")
+        scheduler = FlowMatchEulerDiscreteScheduler(num_train_timesteps=int(TIME_SCALE), shift=shift)
+        scheduler.save_pretrained(target / "scheduler")
+        shutil.copyfile(dit_train.transformer.__file__, target / "transformer" / f"{TRANSFORMER_MODULE}.py")
+        shutil.copyfile(dit_train.pipeline.__file__, target / f"{PIPELINE_MODULE}.py")
+        write_json(target / "training.json", dict(facts))
+        (target / "model_index.json").write_text(json.dumps(_model_index(text_encoder), indent=2) + "\n")
+
+
+def _model_index(text_encoder: FrozenTextEncoder) -> dict[str, object]:
+    return {
+        "_class_name": [PIPELINE_MODULE, dit_train.pipeline.TextDiTPipeline.__name__],
+        "_diffusers_version": diffusers.__version__,
+        "scheduler": ["diffusers", FlowMatchEulerDiscreteScheduler.__name__],
+        "text_encoder": ["transformers", type(text_encoder.model).__name__],
+        "tokenizer": ["transformers", type(text_encoder.tokenizer).__name__],
+        "transformer": [TRANSFORMER_MODULE, TextDiT.__name__],
+    }

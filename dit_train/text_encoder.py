@@ -1,0 +1,55 @@
+"""The frozen text encoder that every arm of the comparison shares: a transformers CLIP text tower and its tokenizer."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from jaxtyping import Int
+from torch import Tensor, nn
+
+from dit_train.flow import TextCondition
+from runtime.device import attention_implementation
+from runtime.errors import UserError
+
+
+class FrozenTextEncoder:
+    """Captions in, hidden states out; never trained."""
+
+    def __init__(self, folder: Path, device: torch.device, *, tokenizer_folder: Path | None = None) -> None:
+        """Load from a folder with a transformers CLIP model (text and vision, or text alone) and its tokenizer."""
+        from transformers import AutoTokenizer, CLIPTextModel, PreTrainedModel
+
+        _require_clip(folder)
+        implementation = attention_implementation(device)
+        self.model: PreTrainedModel = CLIPTextModel.from_pretrained(folder, attn_implementation=implementation)
+        nn.Module.to(self.model, device).requires_grad_(False).eval()
+        self.tokenizer = AutoTokenizer.from_pretrained(tokenizer_folder or folder)
+        self.context_length: int = self.model.config.max_position_embeddings
+        self.width: int = self.model.config.hidden_size
+        self.device = device
+
+    @torch.no_grad()
+    def encode(self, token_ids: Int[Tensor, "batch token"], lengths: Int[Tensor, " batch"]) -> TextCondition:
+        """Encode token ids; what lies past a caption's length is masked, and columns past all lengths are cut."""
+        longest = int(lengths.max())
+        output = self.model(input_ids=token_ids[:, :longest].to(self.device))
+        mask = torch.arange(longest, device=self.device)[None] < lengths.to(self.device)[:, None]
+        return TextCondition(hidden=output.last_hidden_state, mask=mask, pooled=output.pooler_output)
+
+    def encode_texts(self, texts: Sequence[str]) -> TextCondition:
+        """Encode captions as text, cut to the context length."""
+        tokens = self.tokenizer(
+            list(texts), padding="longest", truncation=True, max_length=self.context_length, return_tensors="pt"
+        )
+        return self.encode(tokens.input_ids, tokens.attention_mask.sum(dim=1))
+
+
+def _require_clip(folder: Path) -> None:
+    config = folder / "config.json"
+    if not config.is_file():
+        fix = "Give the `hf` folder that clip_train exports, or any transformers CLIP folder."
+        raise UserError("no text encoder here", where=str(folder), wanted="a folder with config.json", fix=fix)
+    model_type = json.loads(config.read_text()).get("model_type")
+    if model_type not in ("clip", "clip_text_model"):
+        raise UserError("not a CLIP model", where=str(config), found=model_type, wanted="clip or clip_text_model")

@@ -1,0 +1,244 @@
+"""The text-conditioned diffusion transformer.
+
+Exported folders carry this very file beside the weights, so it imports torch and diffusers only; shapes stand in
+docstrings instead of annotations for the same reason.
+
+Blocks are DiT's with adaLN-Zero (Peebles and Xie, arXiv 2212.09748, section 3.2) plus cross-attention to the text in
+every block, between self-attention and MLP (the variant named in arXiv 2406.08478, section 6).
+"""
+
+import math
+from typing import NamedTuple, cast
+
+import torch
+import torch.nn.functional as F
+from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.models.modeling_outputs import Transformer2DModelOutput
+from diffusers.models.modeling_utils import ModelMixin
+from torch import Tensor, nn
+
+TIME_SCALE = 1000.0  # timesteps are noise levels times this, as FlowMatchEulerDiscreteScheduler hands them out
+TIME_FREQUENCIES_WIDTH = 256
+LARGEST_PERIOD = 10_000.0
+SMALLEST_NOISE_LEVEL = 0.05  # floor of the division that turns an image into a velocity (arXiv 2511.13720, appendix)
+
+
+class TextMemory(NamedTuple):
+    """What the blocks read of a prompt: computed once, used at every step of sampling."""
+
+    keys: tuple[Tensor, ...]
+    """Per block: batch head token head_width."""
+    values: tuple[Tensor, ...]
+    """Per block: batch head token head_width."""
+    mask: Tensor
+    """batch 1 1 token; True where a token may be read."""
+    pooled: Tensor | None
+    """batch width: the prompt as one vector, added to the time embedding."""
+
+
+def sincos_positions(grid_size: int, width: int) -> Tensor:
+    """Return fixed two-dimensional sine-cosine positions, (grid_size * grid_size, width)."""
+    if width % 4:
+        raise ValueError(f"width {width} is not a multiple of 4, which sine-cosine positions need")
+    frequencies = LARGEST_PERIOD ** (-torch.arange(width // 4, dtype=torch.float64) / (width // 4))
+    angles = torch.arange(grid_size, dtype=torch.float64)[:, None] * frequencies
+    line = torch.cat([angles.sin(), angles.cos()], dim=1)
+    rows = line[:, None, :].expand(grid_size, grid_size, -1)
+    columns = line[None, :, :].expand(grid_size, grid_size, -1)
+    return torch.cat([rows, columns], dim=-1).reshape(grid_size * grid_size, width).float()
+
+
+def time_frequencies(timestep: Tensor) -> Tensor:
+    """Embed timesteps (batch,) in [0, TIME_SCALE] as (batch, TIME_FREQUENCIES_WIDTH) cosines and sines."""
+    half = TIME_FREQUENCIES_WIDTH // 2
+    frequencies = torch.exp(-math.log(LARGEST_PERIOD) * torch.arange(half, device=timestep.device) / half)
+    angles = timestep.float()[:, None] * frequencies
+    return torch.cat([angles.cos(), angles.sin()], dim=-1)
+
+
+def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, implementation: str) -> Tensor:
+    """Return softmax attention over (batch, head, token, head_width); `eager` is the faster one on CPU."""
+    if implementation == "sdpa":
+        return F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+    scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-2, -1)
+    if mask is not None:
+        scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
+    return scores.softmax(dim=-1, dtype=torch.float32).to(value.dtype) @ value
+
+
+def split_heads(tokens: Tensor, num_heads: int) -> Tensor:
+    """Turn (batch, token, head * head_width) into (batch, head, token, head_width)."""
+    batch, length, width = tokens.shape
+    return tokens.view(batch, length, num_heads, width // num_heads).transpose(1, 2)
+
+
+def join_heads(tokens: Tensor) -> Tensor:
+    """Turn (batch, head, token, head_width) into (batch, token, head * head_width)."""
+    return tokens.transpose(1, 2).flatten(2)
+
+
+def modulate(tokens: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
+    """Scale and shift (batch, token, width) by (batch, width)."""
+    return tokens * (1 + scale[:, None]) + shift[:, None]
+
+
+class Block(nn.Module):
+    """Self-attention, cross-attention and MLP; the first and last scaled, shifted and gated by the condition."""
+
+    def __init__(self, width: int, num_heads: int, mlp_ratio: float) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.norm = nn.LayerNorm(width, elementwise_affine=False, eps=1e-6)
+        self.query_key_value = nn.Linear(width, 3 * width)
+        self.attention_out = nn.Linear(width, width)
+        self.text_query = nn.Linear(width, width)
+        self.text_key_value = nn.Linear(width, 2 * width)
+        self.text_out = nn.Linear(width, width)
+        self.mlp_in = nn.Linear(width, int(mlp_ratio * width))
+        self.mlp_out = nn.Linear(int(mlp_ratio * width), width)
+        self.modulation = nn.Linear(width, 6 * width)
+
+    def read_text(self, text: Tensor) -> tuple[Tensor, Tensor]:
+        """Return this block's keys and values of (batch, token, width) text."""
+        key, value = self.text_key_value(text).chunk(2, dim=-1)
+        return split_heads(key, self.num_heads), split_heads(value, self.num_heads)
+
+    def forward(
+        self, tokens: Tensor, condition: Tensor, key: Tensor, value: Tensor, mask: Tensor, implementation: str
+    ) -> Tensor:
+        """Return (batch, token, width) after one block; `condition` is (batch, width), already activated."""
+        parts = self.modulation(condition).chunk(6, dim=-1)
+        shift_attention, scale_attention, gate_attention, shift_mlp, scale_mlp, gate_mlp = parts
+        hidden = modulate(self.norm(tokens), shift_attention, scale_attention)
+        query, own_key, own_value = (
+            split_heads(part, self.num_heads) for part in self.query_key_value(hidden).chunk(3, dim=-1)
+        )
+        attended = join_heads(attend(query, own_key, own_value, None, implementation))
+        tokens = tokens + gate_attention[:, None] * self.attention_out(attended)
+        query = split_heads(self.text_query(self.norm(tokens)), self.num_heads)
+        tokens = tokens + self.text_out(join_heads(attend(query, key, value, mask, implementation)))
+        hidden = modulate(self.norm(tokens), shift_mlp, scale_mlp)
+        hidden = self.mlp_out(F.gelu(self.mlp_in(hidden), approximate="tanh"))
+        return tokens + gate_mlp[:, None] * hidden
+
+
+class TextDiT(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers' own models are made so
+    """Predict the velocity of the straight path from image to noise.
+
+    With noise level s in [0, 1] the path is z = (1 - s) x + s noise and its velocity noise - x. When `predicts_image`
+    the last layer gives x and the velocity is (z - x) / s: patches wider than the network are then no obstacle,
+    for images lie on a low-dimensional set and noise does not (arXiv 2511.13720).
+    """
+
+    @register_to_config
+    def __init__(  # noqa: PLR0913 (diffusers keeps these arguments as the flat config.json of the weights)
+        self,
+        *,
+        sample_size: int,
+        in_channels: int,
+        patch_size: int,
+        width: int,
+        depth: int,
+        num_heads: int,
+        text_width: int,
+        pooled_text_width: int | None = None,
+        mlp_ratio: float = 4.0,
+        head_layers: int = 1,
+        zero_init_text_out: bool = True,
+        predicts_image: bool = False,
+    ) -> None:
+        super().__init__()
+        if sample_size % patch_size:
+            raise ValueError(f"sample_size {sample_size} is not a multiple of patch_size {patch_size}")
+        if width % num_heads:
+            raise ValueError(f"width {width} is not a multiple of num_heads {num_heads}")
+        self.sample_size, self.in_channels, self.patch_size = sample_size, in_channels, patch_size
+        self.predicts_image = predicts_image
+        patch_width = in_channels * patch_size**2
+        self.attention_implementation = "eager"
+        self.patch_in = nn.Linear(patch_width, width)
+        self.time_in = nn.Sequential(nn.Linear(TIME_FREQUENCIES_WIDTH, width), nn.SiLU(), nn.Linear(width, width))
+        self.text_norm = nn.LayerNorm(text_width)
+        self.text_in = nn.Linear(text_width, width)
+        self.pooled_in = None
+        if pooled_text_width is not None:
+            self.pooled_in = nn.Sequential(nn.LayerNorm(pooled_text_width), nn.Linear(pooled_text_width, width))
+        self.blocks = nn.ModuleList([Block(width, num_heads, mlp_ratio) for _ in range(depth)])
+        self.norm_out = nn.LayerNorm(width, elementwise_affine=False, eps=1e-6)
+        self.modulation_out = nn.Linear(width, 2 * width)
+        hidden_layers = [layer for _ in range(head_layers - 1) for layer in (nn.Linear(width, width), nn.GELU())]
+        self.head = nn.Sequential(*hidden_layers, nn.Linear(width, patch_width))
+        grid_size = sample_size // patch_size
+        self.register_buffer("positions", sincos_positions(grid_size, width), persistent=False)
+        self._initialise(zero_init_text_out)
+
+    def _initialise(self, zero_init_text_out: bool) -> None:
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.xavier_uniform_(module.weight)
+                nn.init.zeros_(module.bias)
+        zeroed = [self.modulation_out, cast(nn.Linear, self.head[-1])]
+        for block in self._blocks():
+            zeroed += [block.modulation, *([block.text_out] if zero_init_text_out else [])]
+        for layer in zeroed:
+            nn.init.zeros_(layer.weight)
+
+    def _blocks(self) -> list[Block]:
+        return [cast(Block, block) for block in self.blocks]
+
+    def read_text(self, hidden_states: Tensor, mask: Tensor, pooled: Tensor | None = None) -> TextMemory:
+        """Return keys and values of encoded text.
+
+        hidden_states: batch token text_width. mask: batch token, True on real tokens. pooled: batch pooled_text_width.
+        """
+        text = self.text_in(self.text_norm(hidden_states))
+        pairs = [block.read_text(text) for block in self._blocks()]
+        summary = self.pooled_in(pooled) if self.pooled_in is not None else None
+        keys, values = zip(*pairs, strict=True)
+        return TextMemory(tuple(keys), tuple(values), mask[:, None, None, :].bool(), summary)
+
+    def forward(
+        self,
+        hidden_states: Tensor,
+        timestep: Tensor,
+        encoder_hidden_states: Tensor | None = None,
+        encoder_attention_mask: Tensor | None = None,
+        pooled_projections: Tensor | None = None,
+        text_memory: TextMemory | None = None,
+        return_dict: bool = True,
+    ) -> Transformer2DModelOutput | tuple[Tensor]:
+        """Return the velocity of noisy images, (batch, channel, height, width).
+
+        timestep: (batch,), noise level times TIME_SCALE. The text comes as `encoder_hidden_states` with its mask, or
+        as `text_memory`, what `read_text` made of them.
+        """
+        if text_memory is None:
+            if encoder_hidden_states is None or encoder_attention_mask is None:
+                raise ValueError("give encoder_hidden_states with encoder_attention_mask, or text_memory")
+            text_memory = self.read_text(encoder_hidden_states, encoder_attention_mask, pooled_projections)
+        condition = self.time_in(time_frequencies(timestep))
+        if text_memory.pooled is not None:
+            condition = condition + text_memory.pooled
+        condition = F.silu(condition)
+        tokens = self.patch_in(self._to_patches(hidden_states)) + self.positions
+        for block, key, value in zip(self._blocks(), text_memory.keys, text_memory.values, strict=True):
+            tokens = block(tokens, condition, key, value, text_memory.mask, self.attention_implementation)
+        shift, scale = self.modulation_out(condition).chunk(2, dim=-1)
+        output = self._to_image(self.head(modulate(self.norm_out(tokens), shift, scale))).float()
+        if self.predicts_image:
+            level = (timestep.float() / TIME_SCALE).clamp(min=SMALLEST_NOISE_LEVEL)
+            output = (hidden_states.float() - output) / level[:, None, None, None]
+        return Transformer2DModelOutput(sample=output) if return_dict else (output,)
+
+    def _to_patches(self, images: Tensor) -> Tensor:
+        """Cut (batch, channel, height, width) into (batch, token, channel * patch * patch)."""
+        size = self.patch_size
+        patches = images.unfold(2, size, size).unfold(3, size, size)
+        return patches.permute(0, 2, 3, 1, 4, 5).flatten(3).flatten(1, 2)
+
+    def _to_image(self, patches: Tensor) -> Tensor:
+        """Undo `_to_patches`."""
+        size, channels = self.patch_size, self.in_channels
+        grid = self.sample_size // size
+        squares = patches.view(-1, grid, grid, channels, size, size)
+        return squares.permute(0, 3, 1, 4, 2, 5).reshape(-1, channels, grid * size, grid * size)

@@ -1,0 +1,96 @@
+"""A text encoder of random weights and a transformer small enough to draw in milliseconds."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+from dit_train.export import export_pipeline
+from dit_train.text_encoder import FrozenTextEncoder
+from dit_train.transformer import TextDiT
+
+CONTEXT_LENGTH = 24
+TEXT_WIDTH = 32
+SHIFT = 2.0
+
+
+def _write_tokenizer(folder: Path) -> CLIPTokenizer:
+    """Write a CLIP tokenizer of single letters: enough to tell prompts apart."""
+    letters = [chr(code) for code in range(ord("a"), ord("z") + 1)]
+    words = [*letters, *(f"{letter}</w>" for letter in letters), "<|startoftext|>", "<|endoftext|>"]
+    (folder / "vocab.json").write_text(json.dumps({word: number for number, word in enumerate(words)}))
+    (folder / "merges.txt").write_text("#version: 0.2\n")
+    tokenizer = CLIPTokenizer(str(folder / "vocab.json"), str(folder / "merges.txt"), model_max_length=CONTEXT_LENGTH)
+    tokenizer.save_pretrained(folder)
+    return tokenizer
+
+
+@pytest.fixture(scope="session")
+def text_encoder_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("text_encoder")
+    tokenizer = _write_tokenizer(folder)
+    torch.manual_seed(0)
+    config = CLIPTextConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=TEXT_WIDTH,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        max_position_embeddings=CONTEXT_LENGTH,
+        initializer_range=0.2,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    CLIPTextModel(config).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def text_encoder(text_encoder_folder: Path) -> FrozenTextEncoder:
+    return FrozenTextEncoder(text_encoder_folder, torch.device("cpu"))
+
+
+def small_transformer(**changes: object) -> TextDiT:
+    settings: dict[str, object] = {
+        "sample_size": 16,
+        "in_channels": 3,
+        "patch_size": 8,
+        "width": 32,
+        "depth": 2,
+        "num_heads": 2,
+        "text_width": TEXT_WIDTH,
+        "pooled_text_width": TEXT_WIDTH,
+        "head_layers": 2,
+        "zero_init_text_out": False,
+        "predicts_image": True,
+    }
+    torch.manual_seed(1)
+    return TextDiT(**(settings | changes))
+
+
+def stir(model: nn.Module, *, seed: int = 2) -> None:
+    """Give every parameter random values, so that nothing is zero by initialisation."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
+
+
+@pytest.fixture
+def transformer() -> TextDiT:
+    model = small_transformer()
+    stir(model)
+    return model.eval()
+
+
+@pytest.fixture(scope="session")
+def export_folder(tmp_path_factory: pytest.TempPathFactory, text_encoder: FrozenTextEncoder) -> Path:
+    folder = tmp_path_factory.mktemp("run") / "export"
+    model = small_transformer()
+    stir(model)
+    export_pipeline(folder, model, text_encoder, shift=SHIFT, facts={"original_share": 0.1})
+    return folder

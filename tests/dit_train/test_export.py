@@ -1,0 +1,85 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers import DiffusionPipeline
+
+from dit_train.export import export_pipeline
+from dit_train.sampler import SamplingConfig, load_sampler
+from dit_train.text_encoder import FrozenTextEncoder
+from dit_train.transformer import TextDiT
+from runtime.errors import UserError
+from runtime.seeds import derive
+from tests.dit_train.conftest import SHIFT, small_transformer
+
+PROMPTS = ["a cat", "two dogs by a house"]
+SETTINGS = SamplingConfig(guidance=2.5, num_steps=4)
+STRANGER = """
+import sys, torch
+from diffusers import DiffusionPipeline
+folder, out = sys.argv[1:3]
+pipe = DiffusionPipeline.from_pretrained(folder, custom_pipeline=folder, trust_remote_code=True)
+pipe.set_progress_bar_config(disable=True)
+seeds = [int(seed) for seed in sys.argv[3:]]
+images = pipe(
+    ["a cat", "two dogs by a house"], guidance_scale=2.5, num_inference_steps=4, output_type="pt",
+    generator=[torch.Generator().manual_seed(seed) for seed in seeds],
+).images
+torch.save((images.permute(0, 2, 3, 1) * 255).round().to(torch.uint8), out)
+assert not any(name.split(".")[0] in ("dit_train", "runtime", "imagetext") for name in sys.modules)
+"""
+
+
+def test_the_folder_has_the_parts_of_a_diffusers_pipeline(export_folder: Path) -> None:
+    index = json.loads((export_folder / "model_index.json").read_text())
+    assert index["transformer"] == ["text_dit", "TextDiT"]
+    assert (export_folder / "transformer" / "text_dit.py").is_file()
+    assert (export_folder / "transformer" / "diffusion_pytorch_model.safetensors").is_file()
+    assert json.loads((export_folder / "scheduler" / "scheduler_config.json").read_text())["shift"] == SHIFT
+    assert json.loads((export_folder / "training.json").read_text()) == {"original_share": 0.1}
+
+
+def test_a_python_without_our_packages_draws_the_same_pixels(export_folder: Path, tmp_path: Path) -> None:
+    ids = ["one", "two"]
+    ours = load_sampler(export_folder, device="cpu").generate(PROMPTS, ids, SETTINGS, seed=5)
+    (tmp_path / "stranger.py").write_text(STRANGER)
+    seeds = [str(derive(5, "sample", each)) for each in ids]
+    command = [sys.executable, "-I", "stranger.py", str(export_folder), "images.pt", *seeds]
+    # No PYTHONPATH and a home of its own: neither our packages nor an earlier copy of the code can be found.
+    environment = {"HOME": str(tmp_path), "HF_HUB_OFFLINE": "1", "PATH": "/usr/bin:/bin"}
+    result = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    assert torch.equal(torch.load(tmp_path / "images.pt"), ours)
+
+
+def test_the_pipeline_draws_pictures_and_arrays(export_folder: Path) -> None:
+    pipe = DiffusionPipeline.from_pretrained(export_folder, trust_remote_code=True)
+    pipe.set_progress_bar_config(disable=True)
+    first = pipe("a cat", num_inference_steps=2, generator=torch.Generator().manual_seed(0)).images[0]
+    assert first.size == (16, 16)
+    array = pipe(
+        ["a cat"], num_inference_steps=2, guidance_scale=1, generator=torch.Generator().manual_seed(0), output_type="np"
+    ).images
+    assert array.shape == (1, 16, 16, 3)
+    with pytest.raises(ValueError, match="1 generators for 2 prompts"):
+        pipe(["a", "b"], generator=[torch.Generator()])
+
+
+def test_weights_survive_the_round_trip(text_encoder: FrozenTextEncoder, tmp_path: Path) -> None:
+    model = small_transformer()
+    export_pipeline(tmp_path / "export", model, text_encoder, shift=1.0, facts={})
+    loaded = TextDiT.from_pretrained(tmp_path / "export" / "transformer")
+    assert dict(loaded.config)["predicts_image"] is True
+    for name, value in model.state_dict().items():
+        assert torch.equal(loaded.state_dict()[name], value), name
+
+
+def test_a_folder_without_a_clip_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"no text encoder here.*config\.json"):
+        FrozenTextEncoder(tmp_path, torch.device("cpu"))
+    (tmp_path / "config.json").write_text('{"model_type": "bert"}')
+    with pytest.raises(UserError, match="not a CLIP model: found bert"):
+        FrozenTextEncoder(tmp_path, torch.device("cpu"))

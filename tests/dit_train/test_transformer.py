@@ -1,0 +1,161 @@
+import math
+
+import pytest
+import torch
+
+from dit_train.sizes import SIZES, SizeName
+from dit_train.transformer import TIME_SCALE, TextDiT, attend, sincos_positions
+from tests.dit_train.conftest import TEXT_WIDTH, small_transformer, stir
+
+CLIP_L_TEXT_WIDTH = 768
+
+
+def inputs(num_images: int = 3, num_tokens: int = 5) -> tuple[torch.Tensor, ...]:
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randn(num_images, 3, 16, 16, generator=generator)
+    timestep = TIME_SCALE * torch.rand(num_images, generator=generator)
+    hidden = torch.randn(num_images, num_tokens, TEXT_WIDTH, generator=generator)
+    mask = torch.arange(num_tokens)[None] < torch.tensor([5, 2, 3])[:num_images, None]
+    pooled = torch.randn(num_images, TEXT_WIDTH, generator=generator)
+    return images, timestep, hidden, mask, pooled
+
+
+def paper_transformer(name: SizeName) -> TextDiT:
+    size = SIZES[name]
+    with torch.device("meta"):
+        return TextDiT(
+            sample_size=32,
+            in_channels=4,
+            patch_size=size.patch_size,
+            width=size.width,
+            depth=size.depth,
+            num_heads=size.num_heads,
+            text_width=CLIP_L_TEXT_WIDTH,
+        )
+
+
+@pytest.mark.parametrize(("name", "millions"), [("paper_b", 158), ("paper_l", 557)])
+def test_paper_sizes_have_their_parameter_counts(name: SizeName, millions: int) -> None:
+    count = sum(parameter.numel() for parameter in paper_transformer(name).parameters())
+    # The text projection in front of the blocks is ours: 0.6M and 0.8M.
+    assert count / 1e6 == pytest.approx(millions, rel=0.004)
+
+
+@pytest.mark.parametrize("name", ["paper_b", "paper_l"])
+def test_flops_of_paper_sizes_equal_the_formula(name: SizeName) -> None:
+    from torch.utils.flop_counter import FlopCounterMode
+
+    model, size, tokens_text = paper_transformer(name), SIZES[name], 77
+    width, tokens = size.width, (32 // size.patch_size) ** 2
+    patch_width = 4 * size.patch_size**2
+    block = tokens * 14 * width**2 + 2 * tokens**2 * width  # self-attention, MLP, text query and output; scores
+    block += tokens_text * 2 * width**2 + 2 * tokens * tokens_text * width + 6 * width**2
+    outside = 2 * tokens * patch_width * width + 256 * width + 3 * width**2 + tokens_text * CLIP_L_TEXT_WIDTH * width
+    with FlopCounterMode(display=False) as counter:
+        model(
+            torch.zeros(1, 4, 32, 32, device="meta"),
+            torch.zeros(1, device="meta"),
+            torch.zeros(1, tokens_text, CLIP_L_TEXT_WIDTH, device="meta"),
+            torch.ones(1, tokens_text, dtype=torch.bool, device="meta"),
+        )
+    assert counter.get_total_flops() == 2 * (size.depth * block + outside)
+
+
+def test_a_fresh_transformer_predicts_nothing() -> None:
+    images, *rest = inputs()
+    velocity = small_transformer(predicts_image=False)(images, *rest).sample
+    assert torch.equal(velocity, torch.zeros_like(images))
+
+
+def test_fresh_blocks_are_the_identity() -> None:
+    """adaLN-Zero: zero gates close self-attention and MLP, a zero output layer closes cross-attention."""
+    block = small_transformer(zero_init_text_out=True).blocks[0]
+    tokens, condition, text = torch.randn(2, 4, 32), torch.randn(2, 32), torch.randn(2, 5, 32)
+    key, value = block.read_text(text)
+    mask = torch.ones(2, 1, 1, 5, dtype=torch.bool)
+    assert torch.equal(block(tokens, condition, key, value, mask, "eager"), tokens)
+    stir(block)
+    assert not torch.allclose(block(tokens, condition, key, value, mask, "eager"), tokens)
+
+
+def test_only_the_text_moves_a_block_whose_text_output_is_not_zeroed() -> None:
+    block = small_transformer(zero_init_text_out=False).blocks[0]
+    tokens, condition, text = torch.randn(2, 4, 32), torch.randn(2, 32), torch.randn(2, 5, 32)
+    key, value = block.read_text(text)
+    mask = torch.ones(2, 1, 1, 5, dtype=torch.bool)
+    moved = block(tokens, condition, key, value, mask, "eager")
+    assert torch.equal(moved, block(tokens, 2 * condition, key, value, mask, "eager"))
+    assert not torch.allclose(moved, tokens)
+
+
+def test_text_memory_equals_text(transformer: TextDiT) -> None:
+    images, timestep, hidden, mask, pooled = inputs()
+    memory = transformer.read_text(hidden, mask, pooled)
+    direct = transformer(images, timestep, hidden, mask, pooled).sample
+    assert torch.equal(transformer(images, timestep, text_memory=memory).sample, direct)
+
+
+def test_masked_tokens_are_not_read(transformer: TextDiT) -> None:
+    images, timestep, hidden, mask, pooled = inputs()
+    changed = torch.where(mask[..., None], hidden, torch.randn_like(hidden))
+    first = transformer(images, timestep, hidden, mask, pooled).sample
+    torch.testing.assert_close(transformer(images, timestep, changed, mask, pooled).sample, first)
+    hidden[:, 0] += 1
+    assert not torch.allclose(transformer(images, timestep, hidden, mask, pooled).sample, first)
+
+
+def test_both_attentions_agree(transformer: TextDiT) -> None:
+    arguments = inputs()
+    eager = transformer(*arguments).sample
+    transformer.attention_implementation = "sdpa"
+    torch.testing.assert_close(transformer(*arguments).sample, eager, rtol=1e-4, atol=1e-4)
+
+
+def test_attend_equals_the_definition() -> None:
+    query, key, value = (torch.randn(1, 1, 3, 4, dtype=torch.float64) for _ in range(3))
+    weights = torch.softmax(query[0, 0] @ key[0, 0].T / math.sqrt(4), dim=-1)
+    expected = weights.float().double() @ value[0, 0]
+    torch.testing.assert_close(attend(query, key, value, None, "eager")[0, 0], expected, rtol=1e-6, atol=1e-6)
+
+
+def test_patches_are_cut_and_joined_without_loss(transformer: TextDiT) -> None:
+    images = torch.randn(2, 3, 16, 16)
+    patches = transformer._to_patches(images)
+    assert patches.shape == (2, 4, 3 * 8 * 8)
+    assert torch.equal(patches[0, 1].view(3, 8, 8), images[0, :, :8, 8:])
+    assert torch.equal(transformer._to_image(patches), images)
+
+
+def test_predicting_the_image_divides_by_the_level() -> None:
+    model = small_transformer(predicts_image=True)
+    images, _, hidden, mask, pooled = inputs()
+    timestep = TIME_SCALE * torch.tensor([1.0, 0.5, 0.0])
+    velocity = model(images, timestep, hidden, mask, pooled).sample
+    expected = images / torch.tensor([1.0, 0.5, 0.05])[:, None, None, None]  # a fresh head predicts the image 0
+    torch.testing.assert_close(velocity, expected)
+
+
+def test_positions_are_distinct_and_bounded() -> None:
+    positions = sincos_positions(4, 32)
+    assert positions.shape == (16, 32)
+    assert positions.abs().max() <= 1
+    assert torch.cdist(positions, positions).fill_diagonal_(9).min() > 0.1
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"patch_size": 5}, "sample_size 16 is not a multiple of patch_size 5"),
+        ({"num_heads": 3}, "width 32 is not a multiple of num_heads 3"),
+        ({"width": 30}, "width 30 is not a multiple of 4"),
+    ],
+)
+def test_shapes_that_do_not_fit_are_refused(changes: dict[str, int], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        small_transformer(**changes)
+
+
+def test_text_is_required(transformer: TextDiT) -> None:
+    images, timestep, *_ = inputs()
+    with pytest.raises(ValueError, match="encoder_hidden_states"):
+        transformer(images, timestep)
