@@ -26,6 +26,12 @@ NOT_IDENTITY = (
 )
 """Fields that may change between two starts of one run: where and how often, never what."""
 
+METRICS_FILE = "metrics.jsonl"
+"""Averages over updates: the same bytes for the same config and data."""
+
+SPEED_FILE = "speed.jsonl"
+"""Rates and waiting times: different on every machine, hence a file of its own."""
+
 _MISSING = "nothing"
 
 

@@ -1,11 +1,12 @@
 """Where the loop's batches come from."""
 
 from collections.abc import Iterator, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from runtime.task import Batch
 
 
+@runtime_checkable
 class BatchSource(Protocol):
     """An endless, randomly addressable supply of batches.
 

@@ -18,6 +18,7 @@ class LossSum:
     """Detached 0-dim sums over the same count; the loop divides them by it too."""
 
 
+@runtime_checkable
 class Batch(Protocol):
     """Anything one microbatch may be, as long as its samples have names."""
 

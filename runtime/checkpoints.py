@@ -1,0 +1,137 @@
+"""Checkpoints that are whole or absent.
+
+    checkpoints/step-0000100/model.safetensors     every parameter and persistent buffer, shared ones once
+                             training_state.pt     optimizer, EMA, metrics since the last line, update number
+                             manifest.json         last: update, data fingerprint, size and SHA-256 of each file
+
+A checkpoint is written under a partial name and renamed; `latest` returns only folders whose manifest agrees with
+their files.
+"""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from runtime.atomic import atomic_directory, remove_partials
+from runtime.errors import UserError
+
+MODEL_FILE = "model.safetensors"
+STATE_FILE = "training_state.pt"
+MANIFEST_FILE = "manifest.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """A whole checkpoint on disk."""
+
+    folder: Path
+    """Where it lies."""
+    update: int
+    """How many updates the model has seen."""
+    data_fingerprint: str
+    """Which data it was trained on."""
+    model_sha256: str
+    """SHA-256 of its weights file."""
+
+
+def save(
+    folder: Path,
+    *,
+    update: int,
+    model: nn.Module,
+    training_state: Mapping[str, Any],
+    data_fingerprint: str,
+    keep_last: int,
+) -> Checkpoint:
+    """Write the checkpoint after `update` updates, then delete all but the newest `keep_last`."""
+    path = folder / f"step-{update:07d}"
+    with atomic_directory(path) as partial:
+        save_file(_unshared(model), partial / MODEL_FILE)
+        torch.save(dict(training_state), partial / STATE_FILE)
+        files = {name: _describe(partial / name) for name in (MODEL_FILE, STATE_FILE)}
+        manifest = {"update": update, "data_fingerprint": data_fingerprint, "files": files}
+        (partial / MANIFEST_FILE).write_text(json.dumps(manifest, indent=2) + "\n")
+    remove_partials(folder)
+    for old in sorted(folder.glob("step-*"))[:-keep_last]:
+        # The manifest goes first, so that a half-deleted checkpoint is never taken for a whole one.
+        (old / MANIFEST_FILE).unlink(missing_ok=True)
+        shutil.rmtree(old, ignore_errors=True)
+    saved = _read(path)
+    assert saved is not None, f"{path} was written whole"
+    return saved
+
+
+def latest(folder: Path) -> Checkpoint | None:
+    """Return the newest whole checkpoint, or None."""
+    found = (_read(path) for path in sorted(folder.glob("step-*"), reverse=True) if ".partial" not in path.name)
+    return next((checkpoint for checkpoint in found if checkpoint is not None), None)
+
+
+def load(checkpoint: Checkpoint, model: nn.Module) -> dict[str, Any]:
+    """Copy a checkpoint's weights into a model and return the training state.
+
+    Raises UserError naming the tensor, the shape found and the shape wanted when the model is another one.
+    """
+    load_weights(checkpoint.folder / MODEL_FILE, model)
+    state: dict[str, Any] = torch.load(checkpoint.folder / STATE_FILE, map_location="cpu", weights_only=True)
+    return state
+
+
+@torch.no_grad()
+def load_weights(file: Path, model: nn.Module) -> None:
+    """Copy every tensor of a weights file into a model; names and shapes must agree exactly."""
+    found, wanted = load_file(file), _unshared(model)
+    for name, tensor in wanted.items():
+        if name not in found:
+            raise UserError(f"no tensor {name!r} in the checkpoint", where=file, wanted=list(tensor.shape), fix=_FIX)
+        if found[name].shape != tensor.shape:
+            shapes = list(found[name].shape), list(tensor.shape)
+            raise UserError(
+                f"tensor {name!r} has another shape", where=file, found=shapes[0], wanted=shapes[1], fix=_FIX
+            )
+    for name, tensor in found.items():
+        if name not in wanted:
+            raise UserError(f"the model has no tensor {name!r}", where=file, found=list(tensor.shape), fix=_FIX)
+        wanted[name].copy_(tensor)
+
+
+_FIX = "The checkpoint belongs to a model of another shape; give the config it was trained with."
+
+
+def _unshared(model: nn.Module) -> dict[str, Tensor]:
+    """Return name -> tensor with tied parameters under their first name only; safetensors stores no aliases."""
+    named, seen = {}, set()
+    for name, tensor in model.state_dict(keep_vars=True).items():
+        if id(tensor) not in seen:
+            seen.add(id(tensor))
+            named[name] = tensor.detach()
+    return named
+
+
+def _describe(file: Path) -> dict[str, Any]:
+    with file.open("rb") as stream:
+        digest = hashlib.file_digest(stream, "sha256")
+    return {"bytes": file.stat().st_size, "sha256": digest.hexdigest()}
+
+
+def _read(folder: Path) -> Checkpoint | None:
+    try:
+        manifest = json.loads((folder / MANIFEST_FILE).read_text())
+        if any((folder / name).stat().st_size != facts["bytes"] for name, facts in manifest["files"].items()):
+            return None
+    except (FileNotFoundError, NotADirectoryError, json.JSONDecodeError):
+        return None
+    return Checkpoint(
+        folder=folder,
+        update=manifest["update"],
+        data_fingerprint=manifest["data_fingerprint"],
+        model_sha256=manifest["files"][MODEL_FILE]["sha256"],
+    )

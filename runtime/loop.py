@@ -1,0 +1,71 @@
+"""The one training loop: count, gradients, guard, step, log, save."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from torch import nn
+
+from runtime.ema import Ema
+from runtime.keeper import Keeper
+from runtime.loop_config import LoopConfig
+from runtime.recorder import Recorder
+from runtime.run import Run
+from runtime.source import BatchSource
+from runtime.stop_signal import EXIT_TERMINATED, StopSignal
+from runtime.task import CoupledTask, Task
+from runtime.training import Training
+
+__all__ = ["FitResult", "LoopConfig", "fit"]
+
+OnUpdate = Callable[[int, nn.Module, Ema | None], Mapping[str, int | float]]
+"""Called with the number of updates done, the model and its EMA; what it returns is logged."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitResult:
+    """A trained model."""
+
+    model: nn.Module
+    """The model given to `fit`, trained in place."""
+    ema: Ema | None
+    """Its averaged weights, when asked for."""
+    num_updates: int
+    """Updates it has seen."""
+    metrics: dict[str, int | float]
+    """The last line of metrics."""
+
+
+def fit(  # noqa: PLR0913 (the whole of what training needs, each named at the call)
+    *,
+    task: Task | CoupledTask,
+    model: nn.Module,
+    source: BatchSource,
+    config: LoopConfig,
+    run: Run,
+    seed: int,
+    learning_rate_multipliers: Mapping[str, int | float] | None = None,
+    flops_per_sample: int | float | None = None,
+    on_update: OnUpdate | None = None,
+) -> FitResult:
+    """Train a model in place, from the run's latest checkpoint when it has one.
+
+    Killed at any moment and started again, the run continues and ends as the undisturbed one would have. SIGTERM
+    saves a checkpoint and leaves with exit code 143. Raises NonFiniteError before the update that a non-finite loss
+    or gradient would spoil, UserError when the run's data or model changed.
+    """
+    training = Training(task, model, config, seed, learning_rate_multipliers or {})
+    keeper = Keeper(training, run, config, source.fingerprint())
+    start = keeper.resume()
+    with Recorder(run, config, training, start, flops_per_sample) as recorder, StopSignal() as stop:
+        updates = source.updates(start, rank=training.engine.rank, world_size=training.engine.world_size)
+        for step in range(start, config.num_updates):
+            microbatches = recorder.timed_next(updates)
+            stopping = recorder.measured(lambda: training.update(step, microbatches, stop=stop.received))  # noqa: B023
+            extra = {} if on_update is None else on_update(step + 1, training.engine.model, training.ema)
+            recorder.after_update(step + 1, extra)
+            if stopping or keeper.is_due(step + 1):
+                keeper.save(step + 1)
+            if stopping and step + 1 < config.num_updates:
+                raise SystemExit(EXIT_TERMINATED)
+    result = training.engine.model, training.ema
+    return FitResult(model=result[0], ema=result[1], num_updates=config.num_updates, metrics=recorder.last_line())

@@ -1,0 +1,85 @@
+"""What a user may choose about a training run."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from runtime.errors import UserError
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoopConfig:
+    """How long, how fast, in what precision and on what to train. Light to import: no torch."""
+
+    num_updates: int
+    """Optimizer steps in the whole run."""
+    batch_size: int
+    """Samples per update, over all ranks and microbatches."""
+    microbatch_size: int | None = None
+    """Samples per forward pass on one rank; unset means the rank's whole share. The update is the same whatever it
+    is.
+    """
+    learning_rate: float
+    """Peak learning rate of AdamW."""
+    schedule: Literal["constant", "cosine"] = "cosine"
+    """Course of the learning rate after warm-up: constant, or a half cosine down to zero at the last update."""
+    warmup_updates: int = 0
+    """Updates over which the learning rate rises linearly from zero."""
+    weight_decay: float = 0.0
+    """AdamW's decoupled weight decay; never applied to biases, norms and other tensors with fewer than two axes."""
+    beta1: float = 0.9
+    """AdamW's decay of the gradient's first moment."""
+    beta2: float = 0.999
+    """AdamW's decay of the gradient's second moment."""
+    epsilon: float = 1e-8
+    """AdamW's epsilon."""
+    max_grad_norm: float | None = 1.0
+    """Gradients with a larger global norm are scaled down to it; null leaves them alone."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """Precision of the forward and backward pass; weights, losses, EMA and optimizer state are float32 in both."""
+    ema_decay: float | None = None
+    """Decay per update of an exponential moving average of the weights; null keeps none."""
+    checkpoint_every_updates: int = 500
+    """Updates between two checkpoints; the last update always saves one."""
+    keep_last: int = 1
+    """How many checkpoints stay on disk."""
+    log_every_updates: int = 20
+    """Updates that one line of metrics averages over."""
+    threads: int = 1
+    """Threads of torch on CPU; fixed here, never by the machine, so that results do not depend on it."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to train; auto takes a GPU when there is one."""
+    deterministic: bool = False
+    """On a GPU, use only kernels that give the same bits every time; a CPU always does."""
+    wandb: Literal["off", "offline", "online"] = "offline"
+    """Weights & Biases: offline writes into the run folder; off without the package."""
+
+    def __post_init__(self) -> None:
+        for name in (
+            "num_updates",
+            "batch_size",
+            "checkpoint_every_updates",
+            "keep_last",
+            "log_every_updates",
+            "threads",
+        ):
+            _require(name, getattr(self, name), getattr(self, name) >= 1, "1 or more")
+        _require("learning_rate", self.learning_rate, self.learning_rate > 0, "more than 0")
+        _require(
+            "warmup_updates", self.warmup_updates, 0 <= self.warmup_updates <= self.num_updates, "0 to num_updates"
+        )
+        _require("weight_decay", self.weight_decay, self.weight_decay >= 0, "0 or more")
+        _require("beta1", self.beta1, 0 <= self.beta1 < 1, "at least 0 and below 1")
+        _require("beta2", self.beta2, 0 <= self.beta2 < 1, "at least 0 and below 1")
+        _require("epsilon", self.epsilon, self.epsilon > 0, "more than 0")
+        if self.max_grad_norm is not None:
+            _require("max_grad_norm", self.max_grad_norm, self.max_grad_norm > 0, "more than 0, or null")
+        if self.ema_decay is not None:
+            _require("ema_decay", self.ema_decay, 0 < self.ema_decay < 1, "between 0 and 1, or null")
+        if self.microbatch_size is not None:
+            divides = self.microbatch_size >= 1 and self.batch_size % self.microbatch_size == 0
+            _require("microbatch_size", self.microbatch_size, divides, f"a divisor of batch_size {self.batch_size}")
+
+
+def _require(name: str, found: object, holds: bool, wanted: str) -> None:
+    if not holds:
+        raise UserError("out of range", where=name, found=found, wanted=wanted)

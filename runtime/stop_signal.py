@@ -1,0 +1,31 @@
+"""Stop politely when asked to."""
+
+import signal
+import threading
+from types import FrameType, TracebackType
+from typing import Any
+
+EXIT_TERMINATED = 128 + signal.SIGTERM
+
+
+class StopSignal:
+    """Remember, while the block runs, that SIGTERM came; the work inside looks at `received` at a good moment."""
+
+    def __init__(self) -> None:
+        self.received = False
+        self._previous: Any = None
+
+    def __enter__(self) -> "StopSignal":
+        # Python accepts signal handlers in the main thread only.
+        if threading.current_thread() is threading.main_thread():
+            self._previous = signal.signal(signal.SIGTERM, self._remember)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._previous is not None:
+            signal.signal(signal.SIGTERM, self._previous)
+
+    def _remember(self, number: int, frame: FrameType | None) -> None:
+        self.received = True
