@@ -102,6 +102,9 @@ def _captioner(context: Context, entry: RunEntry) -> Iterator[Job]:
 
 
 def _recaption(context: Context, entry: RunEntry) -> Iterator[Job]:
+    if entry.recipe == "shuffle":
+        yield _shuffle(context, entry)
+        return
     config = context.config("recaption")
     folder = context.at.run("recaption", entry.name)
     model = context.at.run("captioner", entry.model) / "export"
@@ -114,6 +117,19 @@ def _recaption(context: Context, entry: RunEntry) -> Iterator[Job]:
         needs=("data", f"captioner/{entry.model}"),
         config_files=(config,),
         threads=2,
+    )
+
+
+def _shuffle(context: Context, entry: RunEntry) -> Job:
+    """Permute finished recaptions over the images (knockout K3)."""
+    folder = context.at.run("recaption", entry.name)
+    flags = {"sidecar": context.at.run("recaption", entry.captions), "output_dir": folder, "seed": entry.seed}
+    return Job(
+        name=f"recaption/{entry.name}",
+        stage="recaption",
+        arguments=_arguments("imagetext shuffle-sidecar", **flags),
+        output=folder,
+        needs=(f"recaption/{entry.captions}",),
     )
 
 

@@ -1,0 +1,50 @@
+"""Every preset's experiment becomes jobs that can run in the order given."""
+
+from pathlib import Path
+
+import pytest
+
+from eval.registry import load_experiments
+from openrecap.jobs import Job
+from openrecap.pipeline import build
+
+PRESETS = [path.stem for path in sorted(Path("configs/experiments").glob("*.yaml")) if path.stem != "findings"]
+
+
+def jobs_of(preset: str) -> dict[str, Job]:
+    jobs = build(load_experiments(Path(f"configs/experiments/{preset}.yaml")), Path("runs") / preset)
+    return {job.name: job for job in jobs}
+
+
+def argument(job: Job, flag: str) -> str:
+    return job.arguments[job.arguments.index(flag) + 1]
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_run_is_evaluated_and_collected(preset: str) -> None:
+    jobs = jobs_of(preset)
+    trained = {name for name, job in jobs.items() if job.stage in ("clip", "dit")}
+    evaluated = {job.needs[0] for job in jobs.values() if job.stage == "eval"}
+    assert trained and trained <= evaluated
+    assert {job.name for job in jobs.values() if job.stage == "eval"} <= set(jobs["results"].needs)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_config_file_exists(preset: str) -> None:
+    missing = [str(path) for job in jobs_of(preset).values() for path in job.config_files if not path.is_file()]
+    assert not missing
+
+
+def test_original_captions_alone_do_not_wait_for_the_captioner() -> None:
+    jobs = jobs_of("mini")
+    assert "recaption/web" in jobs["clip/b_base-p0.8-s0"].needs
+    assert argument(jobs["clip/b_base-p0.8-s0"], "--mix.original_share") == "0.8"
+
+
+def test_knockouts_change_the_captions_they_name() -> None:
+    jobs = jobs_of("mini_full")
+    assert argument(jobs["clip/b_base-k1-p0.8-s0"], "--data.sidecars.original").endswith("data/web_clean")
+    assert argument(jobs["clip/b_base-k2-p0.0-s0"], "--data.sidecars.recaption").endswith("recaption/web_k2")
+    assert argument(jobs["clip/b_base-k3-p0.8-s0"], "--data.sidecars.recaption").endswith("recaption/web_k3")
+    assert argument(jobs["clip/b_base-k4-p0.8-s0"], "--data.sidecars.recaption").endswith("data/web_paraphrase")
+    assert "--data.sidecars.original" not in jobs["clip/b_base-p0.8-s0"].arguments

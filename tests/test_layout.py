@@ -1,0 +1,58 @@
+"""The house keeps its shape: the README's tree is the disk's, files and functions stay readable, names say something."""
+
+import ast
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+PACKAGES = ("runtime", "imagetext", "miniweb", "llava_train", "recaption", "clip_train", "dit_train", "eval", "openrecap")
+MAX_FILE_LINES = 400
+MAX_FUNCTION_LINES = 60
+BANNED_NAMES = {"utils", "helpers", "common", "misc"}
+SOURCES = [path for package in PACKAGES for path in sorted(Path(package).rglob("*.py"))]
+
+
+def tracked_files() -> list[Path]:
+    listing = subprocess.run(["git", "ls-files"], capture_output=True, text=True, check=True).stdout
+    return [Path(line) for line in listing.splitlines() if Path(line).is_file()]
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=str)
+def test_files_and_functions_stay_short(path: Path) -> None:
+    text = path.read_text()
+    assert text.count("\n") <= MAX_FILE_LINES
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef):
+            length = (node.end_lineno or node.lineno) - node.lineno + 1
+            assert length <= MAX_FUNCTION_LINES, f"{path}:{node.lineno} {node.name} has {length} lines"
+
+
+def test_no_file_is_a_grab_bag() -> None:
+    assert not [str(path) for path in SOURCES if path.stem in BANNED_NAMES]
+
+
+def test_every_test_folder_mirrors_a_package() -> None:
+    folders = {path.name for path in Path("tests").iterdir() if path.is_dir() and not path.name.startswith("__")}
+    assert folders <= set(PACKAGES)
+
+
+def test_readme_tree_is_the_disk() -> None:
+    readme = Path("README.md").read_text()
+    match = re.search(r"## The tree\n.*?```text\n(.*?)```", readme, re.DOTALL)
+    assert match, "README.md has no section 'The tree' with a text block"
+    named = set(re.findall(r"^([\w./-]+?)/?\s{2,}", match.group(1), re.MULTILINE))
+    tops = {path.parts[0] for path in tracked_files()} - {".gitignore", ".ci"}
+    assert named == tops
+
+
+def test_readme_names_only_make_targets_that_exist() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", Path("Makefile").read_text(), re.MULTILINE))
+    named = set(re.findall(r"^make ([a-z-]+)", Path("README.md").read_text(), re.MULTILINE))
+    assert named and named <= targets
+
+
+def test_every_pin_is_a_name_and_a_version() -> None:
+    lines = Path("constraints.txt").read_text().splitlines()
+    assert not [line for line in lines if not re.fullmatch(r"[\w.-]+==[\w.+]+", line)]
