@@ -1,11 +1,12 @@
 # The whole interface. `make` alone prints it; every target sets up what it needs, continues where it stopped and
 # skips what is done.
 PRESET ?= mini
+RUNS ?= runs
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-RUN := $(BIN)/python -m openrecap
+REPRODUCE := $(BIN)/python -m openrecap reproduce --runs $(RUNS) --preset
 
 .DEFAULT_GOAL := help
 .PHONY: help setup data foundation finetune recaption clip dit eval tables report reproduce quick status \
@@ -25,40 +26,40 @@ $(READY): pyproject.toml constraints.txt
 	@touch $@
 
 data: $(READY)  ## draw the miniature web
-	$(RUN) reproduce --preset $(PRESET) --until data
+	$(REPRODUCE) $(PRESET) --until data
 
 foundation: $(READY)  ## train the CLIP that captioner and DiT start from
-	$(RUN) reproduce --preset $(PRESET) --until foundation
+	$(REPRODUCE) $(PRESET) --until foundation
 
 finetune: $(READY)  ## fine-tune the captioner
-	$(RUN) reproduce --preset $(PRESET) --until captioner
+	$(REPRODUCE) $(PRESET) --until captioner
 
 recaption: $(READY)  ## recaption the web
-	$(RUN) reproduce --preset $(PRESET) --until recaption
+	$(REPRODUCE) $(PRESET) --until recaption
 
 clip: $(READY)  ## train CLIP on every mix
-	$(RUN) reproduce --preset $(PRESET) --until clip
+	$(REPRODUCE) $(PRESET) --until clip
 
 dit: $(READY)  ## train diffusion transformers on every mix
-	$(RUN) reproduce --preset $(PRESET) --until dit
+	$(REPRODUCE) $(PRESET) --until dit
 
 eval: $(READY)  ## evaluate every run
-	$(RUN) reproduce --preset $(PRESET) --until eval
+	$(REPRODUCE) $(PRESET) --until eval
 
 tables: $(READY)  ## print the paper's tables with our numbers beside
-	$(RUN) reproduce --preset $(PRESET) --until tables
+	$(REPRODUCE) $(PRESET) --until tables
 
 report: $(READY)  ## write the HTML report
-	$(RUN) reproduce --preset $(PRESET) --until report
+	$(REPRODUCE) $(PRESET) --until report
 
 reproduce: $(READY)  ## everything, from drawing the data to the report
-	$(RUN) reproduce --preset $(PRESET)
+	$(REPRODUCE) $(PRESET)
 
 quick: $(READY)  ## the same pipeline with small budgets: a first look
-	$(RUN) reproduce --preset quick
+	$(REPRODUCE) quick
 
 status: $(READY)  ## what is done, running, failed and left
-	$(RUN) status --preset $(PRESET)
+	$(BIN)/python -m openrecap status --runs $(RUNS) --preset $(PRESET)
 
 check: $(READY)  ## format, lint, types and import layers
 	$(BIN)/ruff format --check .
@@ -79,6 +80,6 @@ test-slow: $(READY)  ## the quick pipeline end to end, kills, two ranks, learnin
 bench: $(READY)  ## side-by-side measurements
 	$(BIN)/python -m benchmarks
 
-clean:  ## remove runs/$(PRESET) (asks first) and caches
-	@printf "Remove runs/$(PRESET)? [y/N] "; read answer; [ "$$answer" = y ] && rm -rf runs/$(PRESET) || true
+clean:  ## remove $(RUNS)/$(PRESET) (asks first) and caches
+	@printf "Remove $(RUNS)/$(PRESET)? [y/N] "; read answer; [ "$$answer" = y ] && rm -rf $(RUNS)/$(PRESET) || true
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis build

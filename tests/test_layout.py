@@ -7,7 +7,17 @@ from pathlib import Path
 
 import pytest
 
-PACKAGES = ("runtime", "imagetext", "miniweb", "llava_train", "recaption", "clip_train", "dit_train", "eval", "openrecap")
+PACKAGES = (
+    "runtime",
+    "imagetext",
+    "miniweb",
+    "llava_train",
+    "recaption",
+    "clip_train",
+    "dit_train",
+    "eval",
+    "openrecap",
+)
 MAX_FILE_LINES = 400
 MAX_FUNCTION_LINES = 60
 BANNED_NAMES = {"utils", "helpers", "common", "misc"}
