@@ -40,6 +40,9 @@ def _parser() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(required=True, metavar="VERB", help=f"or a stage with its own options: {stages}")
     reproduce = verbs.add_parser("reproduce", help="run every experiment of a preset", allow_abbrev=False)
     reproduce.add_argument("--until", metavar="STAGE", help="stop after this stage, with all that it needs")
+    reproduce.add_argument(
+        "--redo_stale", action="store_true", help="remove folders made from other inputs and redo them"
+    )
     reproduce.set_defaults(verb=_reproduce)
     status = verbs.add_parser("status", help="what is done and what is left", allow_abbrev=False)
     status.set_defaults(verb=_status)
@@ -56,7 +59,9 @@ def _parser() -> argparse.ArgumentParser:
 def _reproduce(arguments: argparse.Namespace) -> None:
     from openrecap import reproduce
 
-    if not reproduce.reproduce(arguments.preset, arguments.runs, until=arguments.until):
+    if not reproduce.reproduce(
+        arguments.preset, arguments.runs, until=arguments.until, redo_stale=arguments.redo_stale
+    ):
         sys.exit(1)
 
 

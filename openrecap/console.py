@@ -44,6 +44,17 @@ class Console:
         """Say that a job failed, with its last lines."""
         self._say(f"{job.name}: FAILED with exit code {code}; see {log}\n{last_words(log)}")
 
+    def refused(self, job: Job) -> None:
+        """Say that a job's folder was made from other inputs than today's."""
+        self._say(
+            f"{job.name}: {job.output} was made from other data or another config; "
+            "keep it and choose another --runs folder, or let --redo_stale remove it and make it again"
+        )
+
+    def removed(self, job: Job) -> None:
+        """Say that a stale folder was removed."""
+        self._say(f"{job.name}: removed {job.output}, made from other data or another config")
+
     def end(self, *, done: int, failed: Mapping[str, Path], blocked: Sequence[str]) -> None:
         """Say how it ended."""
         minutes = (time.monotonic() - self._began) / 60

@@ -61,6 +61,11 @@ class Marks:
         mark = self.read(job.name)
         return mark is not None and job.output.exists() and mark.inputs == self.inputs_of(job)
 
+    def is_stale(self, job: Job) -> bool:
+        """Say whether `job` left a folder that was made from other inputs; files are simply written anew."""
+        mark = self.read(job.name)
+        return mark is not None and job.output.is_dir() and mark.inputs != self.inputs_of(job)
+
     def _path(self, name: str) -> Path:
         return self.folder / f"{name.replace('/', '--')}.json"
 

@@ -25,12 +25,19 @@ def declared_jobs(preset: str, runs: Path) -> list[Job]:
     return build(load_experiments(path), runs / preset)
 
 
-def reproduce(preset: str, runs: Path, *, until: str | None) -> bool:
+def reproduce(preset: str, runs: Path, *, until: str | None, redo_stale: bool = False) -> bool:
     """Run what is not done of a preset, up to stage `until`, and print the tables when they are among it."""
     jobs = select(declared_jobs(preset, runs), until)
     at = Folders(root=runs / preset)
     with exclusive(at.root / ".lock"):
-        succeeded = runner.run(jobs, machine=machine.look(), marks=Marks(at.marks), logs=at.logs, console=Console())
+        succeeded = runner.run(
+            jobs,
+            machine=machine.look(),
+            marks=Marks(at.marks),
+            logs=at.logs,
+            console=Console(),
+            redo_stale=redo_stale,
+        )
     if succeeded and any(job.stage == "tables" for job in jobs):
         print((at.root / "tables.md").read_text())
     if succeeded and any(job.stage == "report" for job in jobs):

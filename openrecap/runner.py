@@ -1,5 +1,6 @@
 """Run jobs side by side on the cores or GPUs there are; finished ones are skipped, failed ones named."""
 
+import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -23,22 +24,30 @@ class _State:
     done: set[str] = field(default_factory=set)
     failed: dict[str, Path] = field(default_factory=dict)
 
+    def ready(self) -> list[Job]:
+        """Return the waiting jobs whose needs are done."""
+        return [job for job in self.waiting if all(need in self.done for need in job.needs)]
 
-def run(jobs: Sequence[Job], *, machine: Machine, marks: Marks, logs: Path, console: Console) -> bool:
+
+def run(
+    jobs: Sequence[Job], *, machine: Machine, marks: Marks, logs: Path, console: Console, redo_stale: bool = False
+) -> bool:
     """Run all `jobs` that are not done and return whether every one finished.
 
     A failed job stops what needs it; everything independent goes on. Side by side or one after another, results are the
-    same: each process has the threads its job declares.
+    same: each process has the threads its job declares. A folder made from other inputs than now is refused, or with
+    `redo_stale` removed and made again.
     """
     state = _State(waiting=list(jobs))
     console.begin(len(jobs))
     try:
-        while state.waiting or state.running:
-            _reap(state, marks, console)
-            _launch(state, machine, marks, logs, console)
-            if not state.running:
-                break
+        _settle(state, marks, console, redo_stale)
+        _launch(state, machine, marks, logs, console)
+        while state.running:
             time.sleep(_POLL_SECONDS)
+            if _reap(state, marks, console):
+                _settle(state, marks, console, redo_stale)
+                _launch(state, machine, marks, logs, console)
     finally:
         for running in state.running:
             running.process.kill()
@@ -48,19 +57,31 @@ def run(jobs: Sequence[Job], *, machine: Machine, marks: Marks, logs: Path, cons
 
 
 def _launch(state: _State, machine: Machine, marks: Marks, logs: Path, console: Console) -> None:
-    for job in list(state.waiting):
-        if not all(need in state.done for need in job.needs):
-            continue
-        if marks.is_done(job):
-            state.waiting.remove(job)
-            state.done.add(job.name)
-            console.skipped(job)
-        elif _fits(job, state, machine):
+    for job in state.ready():
+        if _fits(job, state, machine):
             state.waiting.remove(job)
             gpu = _free_gpu(state, machine)
             running = processes.start(job, logs / f"{job.name}.log", gpu=gpu, started=time.monotonic())
             state.running.append(running)
             console.started(job)
+
+
+def _settle(state: _State, marks: Marks, console: Console, redo_stale: bool) -> None:
+    """Take finished jobs and stale folders off the waiting list until none is left among the ready ones."""
+    for job in list(state.waiting):
+        if job not in state.ready():
+            continue
+        if marks.is_done(job):
+            state.waiting.remove(job)
+            state.done.add(job.name)
+            console.skipped(job)
+        elif marks.is_stale(job) and redo_stale:
+            shutil.rmtree(job.output)
+            console.removed(job)
+        elif marks.is_stale(job):
+            state.waiting.remove(job)
+            state.failed[job.name] = job.output
+            console.refused(job)
 
 
 def _fits(job: Job, state: _State, machine: Machine) -> bool:
@@ -76,7 +97,9 @@ def _free_gpu(state: _State, machine: Machine) -> int | None:
     return next((index for index in range(len(machine.gpus)) if index not in taken), None)
 
 
-def _reap(state: _State, marks: Marks, console: Console) -> None:
+def _reap(state: _State, marks: Marks, console: Console) -> bool:
+    """Take ended processes off the running list and return whether there were any."""
+    num_before = len(state.running)
     for running in list(state.running):
         code = running.process.poll()
         if code is None:
@@ -91,3 +114,4 @@ def _reap(state: _State, marks: Marks, console: Console) -> None:
         else:
             state.failed[job.name] = running.log
             console.failed(job, code, running.log)
+    return len(state.running) < num_before

@@ -1,4 +1,4 @@
-"""The house keeps its shape: the README's tree is the disk's, files and functions stay readable, names say something."""
+"""The house keeps its shape: the README's tree is the disk's, files and functions stay readable, names speak."""
 
 import ast
 import re

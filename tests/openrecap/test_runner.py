@@ -26,11 +26,16 @@ def job(tmp_path: Path, name: str, *needs: str, text: str = "x", pause: float = 
     return Job(name=name, stage="data", arguments=("-c", program), output=output, needs=needs, threads=threads)
 
 
-def run(tmp_path: Path, *jobs: Job, cores: int = 2) -> tuple[bool, str]:
+def run(tmp_path: Path, *jobs: Job, cores: int = 2, redo_stale: bool = False) -> tuple[bool, str]:
     said: list[str] = []
     marks = Marks(tmp_path / ".done")
     succeeded = runner.run(
-        jobs, machine=Machine(cores=cores), marks=marks, logs=tmp_path / "logs", console=Console(said.append)
+        jobs,
+        machine=Machine(cores=cores),
+        marks=marks,
+        logs=tmp_path / "logs",
+        console=Console(said.append),
+        redo_stale=redo_stale,
     )
     return succeeded, "\n".join(said)
 
@@ -54,6 +59,28 @@ def test_an_equal_result_upstream_leaves_what_follows_alone(tmp_path: Path) -> N
     assert run(tmp_path, job(tmp_path, "a"), job(tmp_path, "b", "a"))[0]
     _, said = run(tmp_path, job(tmp_path, "a", pause=0.01), job(tmp_path, "b", "a"))
     assert "b: done before" in said and "a: started" in said
+
+
+def folder_job(tmp_path: Path, name: str, *needs: str) -> Job:
+    output = tmp_path / name
+    program = (
+        f"import pathlib; here = pathlib.Path({str(output)!r}); here.mkdir(exist_ok=True); (here / 'a.txt').touch()"
+    )
+    return Job(name=name, stage="data", arguments=("-c", program), output=output, needs=needs)
+
+
+def test_a_folder_made_from_other_inputs_is_refused_and_kept(tmp_path: Path) -> None:
+    assert run(tmp_path, job(tmp_path, "a"), folder_job(tmp_path, "b", "a"))[0]
+    succeeded, said = run(tmp_path, job(tmp_path, "a", text="y"), folder_job(tmp_path, "b", "a"))
+    assert not succeeded and "was made from other data or another config" in said
+    assert (tmp_path / "b").is_dir()
+
+
+def test_a_folder_made_from_other_inputs_is_made_again_on_request(tmp_path: Path) -> None:
+    assert run(tmp_path, job(tmp_path, "a"), folder_job(tmp_path, "b", "a"))[0]
+    (tmp_path / "b" / "stale.txt").touch()
+    assert run(tmp_path, job(tmp_path, "a", text="y"), folder_job(tmp_path, "b", "a"), redo_stale=True)[0]
+    assert not (tmp_path / "b" / "stale.txt").exists()
 
 
 def test_a_failure_stops_only_what_needs_it(tmp_path: Path) -> None:
