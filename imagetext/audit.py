@@ -1,0 +1,112 @@
+"""What a loader served: counted, so that two runs can prove that they saw the same."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from runtime.seeds import derive
+
+_FINGERPRINT_BITS = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class Served:
+    """Tell what became of one sample that was drawn."""
+
+    position: int
+    ordinal: int
+    """Number of the sample in the order on disk."""
+    key: str
+    """Data-set-qualified key."""
+    skipped: str | None = None
+    """Reason for which the sample left a hole."""
+    source: str = ""
+    fallback: bool = False
+    num_words: int = 0
+    num_tokens: int = 0
+    truncated: bool = False
+
+
+@dataclass
+class _SourceCounts:
+    count: int = 0
+    fallbacks: int = 0
+    empty: int = 0
+    words: int = 0
+    tokens: int = 0
+    truncated: int = 0
+
+
+@dataclass
+class Audit:
+    """Count drawn, distinct and skipped samples, and shares, lengths and truncation of each caption source.
+
+    The fingerprint adds up (mod 2^64) a digest of each sample's position, key and caption source: it does not depend on
+    ranks or workers, and the fingerprints of two halves of a run add up to that of the whole.
+    """
+
+    num_samples: int
+    """Samples of the data set."""
+    drawn: int = 0
+    skipped: Counter[str] = field(default_factory=Counter)
+    last_skipped: str = ""
+    _sources: dict[str, _SourceCounts] = field(default_factory=dict)
+    _fingerprint: int = 0
+    _seen: np.ndarray = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._seen = np.zeros(self.num_samples, dtype=np.bool_)
+
+    @property
+    def num_skipped(self) -> int:
+        """Return the number of samples that left a hole."""
+        return sum(self.skipped.values())
+
+    def add(self, served: Sequence[Served]) -> None:
+        """Count the samples of one batch, holes included."""
+        self.drawn += len(served)
+        self._seen[[one.ordinal for one in served]] = True
+        for one in served:
+            digest = derive(one.position, one.key, one.source)
+            self._fingerprint = (self._fingerprint + digest) % (1 << _FINGERPRINT_BITS)
+            if one.skipped is not None:
+                self.skipped[one.skipped] += 1
+                self.last_skipped = one.key
+            else:
+                self._add_caption(one)
+
+    def as_dict(self) -> dict[str, object]:
+        """Return the counts as plain JSON types; shares are of the samples that were not skipped."""
+        kept = self.drawn - self.num_skipped
+        distinct = int(self._seen.sum())
+        return {
+            "drawn": self.drawn,
+            "distinct": distinct,
+            "repeated": self.drawn - distinct,
+            "skipped": dict(sorted(self.skipped.items())),
+            "sources": {name: _summary(counts, kept) for name, counts in sorted(self._sources.items())},
+            "keys_fingerprint": f"{self._fingerprint:016x}",
+        }
+
+    def _add_caption(self, one: Served) -> None:
+        counts = self._sources.setdefault(one.source, _SourceCounts())
+        counts.count += 1
+        counts.fallbacks += one.fallback
+        counts.empty += one.num_words == 0
+        counts.words += one.num_words
+        counts.tokens += one.num_tokens
+        counts.truncated += one.truncated
+
+
+def _summary(counts: _SourceCounts, kept: int) -> dict[str, int | float]:
+    return {
+        "count": counts.count,
+        "share": counts.count / kept,
+        "fallbacks": counts.fallbacks,
+        "empty": counts.empty,
+        "mean_length_words": counts.words / counts.count,
+        "mean_length_tokens": counts.tokens / counts.count,
+        "truncated_share": counts.truncated / counts.count,
+    }
