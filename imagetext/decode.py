@@ -44,10 +44,9 @@ def decode(data: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
         raise DecodeError("too_many_pixels", str(error)) from None
     except UnidentifiedImageError:
         raise DecodeError("not_an_image", f"{len(data)} bytes") from None
-    except OSError as error:
-        raise DecodeError("truncated" if "truncated" in str(error) else "damaged", str(error)) from None
     except Exception as error:  # noqa: BLE001 - codecs raise anything on damaged data: this is the per-sample boundary
-        raise DecodeError("damaged", f"{type(error).__name__}: {error}") from None
+        reason = "truncated" if "truncated" in str(error).lower() else "damaged"
+        raise DecodeError(reason, f"{type(error).__name__}: {error}") from None
 
 
 def _open(data: bytes, max_pixels: int) -> Image.Image:
