@@ -59,11 +59,7 @@ def save(
         files = {name: _describe(partial / name) for name in (MODEL_FILE, STATE_FILE)}
         manifest = {"update": update, "data_fingerprint": data_fingerprint, "files": files}
         (partial / MANIFEST_FILE).write_text(json.dumps(manifest, indent=2) + "\n")
-    remove_partials(folder)
-    for old in sorted(folder.glob("step-*"))[:-keep_last]:
-        # The manifest goes first, so that a half-deleted checkpoint is never taken for a whole one.
-        (old / MANIFEST_FILE).unlink(missing_ok=True)
-        shutil.rmtree(old, ignore_errors=True)
+    _delete_others(folder, path, keep_last)
     saved = _read(path)
     assert saved is not None, f"{path} was written whole"
     return saved
@@ -114,6 +110,17 @@ def _unshared(model: nn.Module) -> dict[str, Tensor]:
             seen.add(id(tensor))
             named[name] = tensor.detach()
     return named
+
+
+def _delete_others(folder: Path, newest: Path, keep_last: int) -> None:
+    """Keep the newest and those before it; what lies beyond it is damaged, or training would have resumed from there."""
+    remove_partials(folder)
+    steps = sorted(folder.glob("step-*"))
+    kept = [step for step in steps if step <= newest][-keep_last:]
+    for old in set(steps) - set(kept):
+        # The manifest goes first, so that a half-deleted checkpoint is never taken for a whole one.
+        (old / MANIFEST_FILE).unlink(missing_ok=True)
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def _describe(file: Path) -> dict[str, Any]:

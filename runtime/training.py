@@ -56,7 +56,7 @@ class Training:
         gradients = [parameter.grad for parameter in self._trained if parameter.grad is not None]
         stopping, values, grad_norm = self._read(sums, torch.nn.utils.get_total_norm(gradients), stop)
         if not (math.isfinite(values["loss"]) and math.isfinite(grad_norm)):
-            self._refuse(step, microbatches, sums, values["loss"], grad_norm)
+            self._refuse(step, microbatches, sums, values["loss"] / sums.count, grad_norm)
         limit = self._config.max_grad_norm
         if limit is not None and grad_norm > limit:
             torch._foreach_mul_(gradients, limit / grad_norm)

@@ -1,0 +1,177 @@
+"""Checkpoints are whole or absent, whatever moment the process dies at."""
+
+import json
+import multiprocessing
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+
+from runtime import checkpoints
+from runtime.errors import UserError
+from tests.runtime.toys import ToyModel
+
+KILLED = 9
+
+
+def save(folder: Path, update: int, keep_last: int = 1) -> checkpoints.Checkpoint:
+    torch.manual_seed(update)
+    return checkpoints.save(
+        folder,
+        update=update,
+        model=ToyModel(),
+        training_state={"update": update},
+        data_fingerprint="toy",
+        keep_last=keep_last,
+    )
+
+
+def assert_loadable(folder: Path) -> int:
+    """Load the latest checkpoint and return its update, having checked that it is that update's model."""
+    checkpoint, model = checkpoints.latest(folder), ToyModel()
+    state = checkpoints.load(checkpoint, model)
+    torch.manual_seed(checkpoint.update)
+    torch.testing.assert_close(dict(model.state_dict()), dict(ToyModel().state_dict()), rtol=0, atol=0)
+    assert state == {"update": checkpoint.update}
+    return checkpoint.update
+
+
+WRITE_POINTS = {
+    "rename": (os, "replace"),
+    "sync": (os, "fsync"),
+    "weights": (checkpoints, "save_file"),
+    "state": (torch, "save"),
+    "manifest": (Path, "write_text"),
+    "delete a file": (os, "unlink"),
+    "delete a folder": (os, "rmdir"),
+}
+
+
+def save_and_die(folder: Path, module, name: str, moment: int, before: bool) -> None:
+    real, calls = getattr(module, name), []
+
+    def dying(*args, **kwargs):
+        calls.append(name)
+        if before and len(calls) == moment:
+            os._exit(KILLED)
+        result = real(*args, **kwargs)
+        if len(calls) == moment:
+            os._exit(KILLED)
+        return result
+
+    setattr(module, name, dying)
+    save(folder, 200)
+    os._exit(0)
+
+
+@pytest.mark.parametrize("point", WRITE_POINTS)
+@pytest.mark.parametrize("before", [True, False], ids=["before", "after"])
+def test_killed_at_any_write_leaves_a_loadable_checkpoint(point, before, tmp_path):
+    module, name = WRITE_POINTS[point]
+    save(tmp_path / "first", 100)
+    deaths = 0
+    for moment in range(1, 50):
+        folder = tmp_path / f"{moment}"
+        shutil.copytree(tmp_path / "first", folder)
+        process = multiprocessing.get_context("fork").Process(
+            target=save_and_die, args=(folder, module, name, moment, before)
+        )
+        process.start()
+        process.join()
+        if process.exitcode == 0:
+            break
+        assert process.exitcode == KILLED
+        deaths += 1
+        update = assert_loadable(folder)
+        assert update in (100, 200)
+        # And the next start goes on as if nothing had happened.
+        save(folder, 300)
+        assert assert_loadable(folder) == 300
+        assert [path.name for path in folder.iterdir()] == ["step-0000300"]
+    assert process.exitcode == 0 and deaths >= 1
+
+
+def test_only_the_last_checkpoints_stay(tmp_path):
+    for update in (5, 10, 15, 1000):
+        save(tmp_path, update, keep_last=2)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["step-0000015", "step-0001000"]
+    assert assert_loadable(tmp_path) == 1000
+
+
+def test_half_written_and_damaged_checkpoints_are_passed_over(tmp_path):
+    for update in (1, 2, 3, 4):
+        save(tmp_path, update, keep_last=9)
+    (tmp_path / "step-0000004" / "manifest.json").unlink()
+    with (tmp_path / "step-0000003" / "model.safetensors").open("ab") as file:
+        file.truncate(100)
+    (tmp_path / "step-0000002" / "manifest.json").write_text('{"update": 2, "fi')
+    shutil.copytree(tmp_path / "step-0000001", tmp_path / "step-0000009.partial-77")
+    assert assert_loadable(tmp_path) == 1
+
+
+def test_no_folder_no_checkpoint(tmp_path):
+    assert checkpoints.latest(tmp_path / "absent") is None
+
+
+def test_manifest_says_what_was_saved(tmp_path):
+    checkpoint = save(tmp_path, 7)
+    manifest = json.loads((checkpoint.folder / "manifest.json").read_text())
+    assert manifest["update"] == 7 and manifest["data_fingerprint"] == "toy"
+    assert manifest["files"]["model.safetensors"]["sha256"] == checkpoint.model_sha256
+    assert set(safetensors.torch.load_file(checkpoint.folder / "model.safetensors")) == set(ToyModel().state_dict())
+
+
+def test_tied_weights_are_stored_once_and_come_back_tied(tmp_path):
+    class Tied(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.embedding, self.head = torch.nn.Embedding(5, 3), torch.nn.Linear(3, 5, bias=False)
+            self.head.weight = self.embedding.weight
+
+    model = Tied()
+    saved = checkpoints.save(tmp_path, update=1, model=model, training_state={}, data_fingerprint="x", keep_last=1)
+    other = Tied()
+    checkpoints.load(saved, other)
+    assert torch.equal(other.embedding.weight, model.embedding.weight)
+    assert other.head.weight is other.embedding.weight
+
+
+def wider() -> ToyModel:
+    model = ToyModel()
+    model.head = torch.nn.Linear(16, 7)
+    return model
+
+
+def longer() -> ToyModel:
+    model = ToyModel()
+    model.extra = torch.nn.Linear(2, 2)
+    return model
+
+
+def shorter() -> ToyModel:
+    model = ToyModel()
+    del model.head
+    return model
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (
+            wider,
+            r"model.safetensors: tensor 'head.weight' has another shape: found \[6, 16\], wanted \[7, 16\]. The check",
+        ),
+        (
+            longer,
+            r"model.safetensors: no tensor 'extra.weight' in the checkpoint: wanted \[2, 2\]. The checkpoint belongs",
+        ),
+        (shorter, r"model.safetensors: the model has no tensor 'head.bias': found \[6\]. The checkpoint belongs"),
+    ],
+)
+def test_a_model_of_another_shape_is_refused_by_tensor(model, message, tmp_path):
+    saved = save(tmp_path, 1)
+    with pytest.raises(UserError, match=message):
+        checkpoints.load(saved, model())
