@@ -113,7 +113,7 @@ def _unshared(model: nn.Module) -> dict[str, Tensor]:
 
 
 def _delete_others(folder: Path, newest: Path, keep_last: int) -> None:
-    """Keep the newest and those before it; what lies beyond it is damaged, or training would have resumed from there."""
+    """Keep the newest and those before it; what lies beyond is damaged, or training would have resumed from there."""
     remove_partials(folder)
     steps = sorted(folder.glob("step-*"))
     kept = [step for step in steps if step <= newest][-keep_last:]

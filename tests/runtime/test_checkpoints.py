@@ -175,3 +175,12 @@ def test_a_model_of_another_shape_is_refused_by_tensor(model, message, tmp_path)
     saved = save(tmp_path, 1)
     with pytest.raises(UserError, match=message):
         checkpoints.load(saved, model())
+
+
+def test_a_run_that_went_back_behind_a_damaged_checkpoint_keeps_its_new_ones(tmp_path):
+    save(tmp_path, 300)
+    shutil.copytree(tmp_path / "step-0000300", tmp_path / "step-0000400")
+    (tmp_path / "step-0000400" / "training_state.pt").write_bytes(b"")
+    assert assert_loadable(tmp_path) == 300
+    save(tmp_path, 350)
+    assert [path.name for path in tmp_path.iterdir()] == ["step-0000350"]

@@ -121,7 +121,9 @@ def test_sigterm_saves_and_leaves_and_the_run_continues(tmp_path):
 
 def test_changed_data_is_refused(tmp_path):
     train("token", tmp_path, source=ToySource(8, None, name="old data"))
-    with pytest.raises(UserError, match="training data changed since this checkpoint.*found new data, wanted old data"):
+    with pytest.raises(
+        UserError, match=r"training data changed since this checkpoint.*found new data, wanted old data"
+    ):
         train("token", tmp_path, source=ToySource(8, None, name="new data"))
 
 
