@@ -189,7 +189,8 @@ def _next_sentences(
     if not tied:
         return [f"You also come across {phrase} somewhere near.", words[position].size_sentence]
     (relation, pointed), *more = tied
-    forms = (f"{phrase} sits {relation} {pointed}.", f"Look {relation} {pointed} and you discover {phrase}.")
+    verb = "sit" if words[position].many > 1 else "sits"
+    forms = (f"{phrase} {verb} {relation} {pointed}.", f"Look {relation} {pointed} and you discover {phrase}.")
     return [
         capitalised(pick(forms, generator)),
         words[position].size_sentence,
