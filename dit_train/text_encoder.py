@@ -23,18 +23,25 @@ class FrozenTextEncoder:
         _require_clip(folder)
         implementation = attention_implementation(device)
         self.model: PreTrainedModel = CLIPTextModel.from_pretrained(folder, attn_implementation=implementation)
-        nn.Module.to(self.model, device).requires_grad_(False).eval()
+        self.model.requires_grad_(False).eval()
         self.tokenizer = AutoTokenizer.from_pretrained(tokenizer_folder or folder)
         self.context_length: int = self.model.config.max_position_embeddings
         self.width: int = self.model.config.hidden_size
-        self.device = device
+        self._move(device)
+
+    def empty_prompt(self) -> tuple[Int[Tensor, " token"], int]:
+        """Return the token ids of the empty prompt, which stands for "no caption", padded, and their number."""
+        tokens = self.tokenizer([""], padding="max_length", max_length=self.context_length, return_tensors="pt")
+        return tokens.input_ids[0], int(tokens.attention_mask.sum())
 
     @torch.no_grad()
     def encode(self, token_ids: Int[Tensor, "batch token"], lengths: Int[Tensor, " batch"]) -> TextCondition:
-        """Encode token ids; what lies past a caption's length is masked, and columns past all lengths are cut."""
+        """Encode token ids where they lie; what is past a caption's length is masked, columns past all are cut."""
+        if token_ids.device != self.device:
+            self._move(token_ids.device)
         longest = int(lengths.max())
-        output = self.model(input_ids=token_ids[:, :longest].to(self.device))
-        mask = torch.arange(longest, device=self.device)[None] < lengths.to(self.device)[:, None]
+        output = self.model(input_ids=token_ids[:, :longest])
+        mask = torch.arange(longest, device=self.device)[None] < lengths[:, None]
         return TextCondition(hidden=output.last_hidden_state, mask=mask, pooled=output.pooler_output)
 
     def encode_texts(self, texts: Sequence[str]) -> TextCondition:
@@ -42,7 +49,12 @@ class FrozenTextEncoder:
         tokens = self.tokenizer(
             list(texts), padding="longest", truncation=True, max_length=self.context_length, return_tensors="pt"
         )
+        tokens = tokens.to(self.device)
         return self.encode(tokens.input_ids, tokens.attention_mask.sum(dim=1))
+
+    def _move(self, device: torch.device) -> None:
+        nn.Module.to(self.model, device)
+        self.device = device
 
 
 def _require_clip(folder: Path) -> None:

@@ -220,7 +220,8 @@ class TextDiT(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers' own 
         if text_memory.pooled is not None:
             condition = condition + text_memory.pooled
         condition = F.silu(condition)
-        tokens = self.patch_in(self._to_patches(hidden_states)) + self.positions
+        tokens = self.patch_in(self._to_patches(hidden_states))
+        tokens = tokens + self.positions.to(tokens.dtype)
         for block, key, value in zip(self._blocks(), text_memory.keys, text_memory.values, strict=True):
             tokens = block(tokens, condition, key, value, text_memory.mask, self.attention_implementation)
         shift, scale = self.modulation_out(condition).chunk(2, dim=-1)

@@ -1,16 +1,20 @@
 """A text encoder of random weights and a transformer small enough to draw in milliseconds."""
 
+import io
 import json
 from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from dit_train.export import export_pipeline
 from dit_train.text_encoder import FrozenTextEncoder
 from dit_train.transformer import TextDiT
+from imagetext.shards import ShardRow, make_key, write_shard
+from imagetext.sidecars import write_sidecar
 
 CONTEXT_LENGTH = 24
 TEXT_WIDTH = 32
@@ -93,4 +97,23 @@ def export_folder(tmp_path_factory: pytest.TempPathFactory, text_encoder: Frozen
     model = small_transformer()
     stir(model)
     export_pipeline(folder, model, text_encoder, shift=SHIFT, facts={"original_share": 0.1})
+    return folder
+
+
+@pytest.fixture(scope="session")
+def web(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Write two shards of plain squares, and recaptions beside them."""
+    folder = tmp_path_factory.mktemp("web")
+    colours = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255)}
+    for index in range(2):
+        rows, recaptions = [], []
+        for row in range(12):
+            name = list(colours)[row % 3]
+            picture = io.BytesIO()
+            Image.new("RGB", (24, 20), colours[name]).save(picture, "JPEG")
+            key = make_key(index, row)
+            rows.append(ShardRow(key=key, image=picture.getvalue(), caption=f"buy {name}"))
+            recaptions.append({"key": key, "re_caption": f"a {name} square"})
+        write_shard(folder / "shards", index, rows)
+        write_sidecar(folder / "recaptions", f"{index:05d}", recaptions)
     return folder

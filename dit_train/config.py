@@ -1,0 +1,80 @@
+"""What a text-to-image run can be told."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from dit_train.sizes import SIZES, SizeName
+from imagetext.mix import CaptionMixConfig
+from imagetext.stream import DataConfig
+from runtime.errors import UserError
+from runtime.loop_config import LoopConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoiseConfig:
+    """Which noise levels training visits; sampling shares the shift."""
+
+    logit_std: float = 1.0
+    """Spread of the logit-normal the levels are drawn from (arXiv 2403.03206, section 3.1); small keeps them near one
+    half.
+    """
+    shift: float = 1.0
+    """Above 1 moves levels towards noise, in training and in sampling alike."""
+
+    def __post_init__(self) -> None:
+        if not self.logit_std > 0:
+            raise UserError("no such spread", where="noise.logit_std", found=self.logit_std, wanted="more than 0")
+        if not self.shift > 0:
+            raise UserError("no such shift", where="noise.shift", found=self.shift, wanted="more than 0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DitTrainConfig:
+    """Train a text-to-image diffusion transformer on images and mixed captions."""
+
+    output_dir: Path
+    """Run folder; the trained pipeline ends in its export/."""
+    data: DataConfig
+    """Shards, and the sidecars that hold further captions."""
+    text_encoder: Path
+    """Folder of a transformers CLIP model with its tokenizer; frozen, and the same for all arms of a comparison."""
+    loop: LoopConfig
+    """How long, how fast and in what precision to train; loop.ema_decay is required, since the average is published."""
+    mix: CaptionMixConfig = field(default_factory=CaptionMixConfig)
+    """Which of an image's captions it is trained with, and how often."""
+    model: SizeName = "b"
+    """Size of the transformer: paper_b and paper_l are DiT-B/4 and DiT-L/2, b and l their miniatures."""
+    image_size_px: int = 48
+    """Side of the square images that are drawn, in pixel space."""
+    flip: bool = False
+    """Mirror half of the images, as DiT does; wrong where captions say left and right."""
+    caption_dropout: float = 0.1
+    """Share of samples trained with the empty prompt, which classifier-free guidance needs."""
+    noise: NoiseConfig = field(default_factory=NoiseConfig)
+    """Noise levels."""
+    head_layers: int = 1
+    """Linear layers between the last block and the pixels; 1 is DiT's."""
+    pooled_text: bool = False
+    """Add the text encoder's summary of the prompt to the time embedding (arXiv 2403.03206, section 4)."""
+    zero_init_text_out: bool = True
+    """Start with cross-attention switched off, as PixArt does; off binds text to objects earlier."""
+    predicts_image: bool = False
+    """Let the last layer give the image, from which the velocity follows (arXiv 2511.13720), and not the velocity."""
+    seed: int = 0
+    """Seed of everything random: initial weights, order, captions, noise."""
+
+    def __post_init__(self) -> None:
+        patch_size = SIZES[self.model].patch_size
+        if self.image_size_px <= 0 or self.image_size_px % patch_size:
+            wanted = f"a positive multiple of the model's patch size, {patch_size}"
+            raise UserError(
+                "image does not divide into patches", where="image_size_px", found=self.image_size_px, wanted=wanted
+            )
+        if not 0 <= self.caption_dropout < 1:
+            found = self.caption_dropout
+            raise UserError("no such share", where="caption_dropout", found=found, wanted="a share in [0, 1)")
+        if self.head_layers < 1:
+            raise UserError("too few layers", where="head_layers", found=self.head_layers, wanted="1 or more")
+        if self.loop.ema_decay is None:
+            fix = "Set it, 0.999 for example: the averaged weights are what is published."
+            raise UserError("no moving average", where="loop.ema_decay", found=None, wanted="a decay", fix=fix)

@@ -1,0 +1,94 @@
+"""What the training loop is given: a batch's loss, with all noise drawn from the generator handed in."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from dit_train.flow import TextCondition, draw_levels, velocity_loss
+from dit_train.text_encoder import FrozenTextEncoder
+from imagetext.loader import ImageTextBatch
+from runtime.task import LossSum
+
+LEVEL_BANDS = 4
+"""Equal parts of the noise levels whose losses are logged apart."""
+
+
+@dataclass(frozen=True)
+class Draws:
+    """Everything random about a batch's loss."""
+
+    noise: Float[Tensor, "batch channel height width"]
+    levels: Float[Tensor, " batch"]
+    drops: Bool[Tensor, " batch"]
+
+
+class DiffusionTask:
+    """Rectified flow on images, given captions encoded by a frozen text encoder."""
+
+    def __init__(
+        self,
+        text_encoder: FrozenTextEncoder,
+        *,
+        caption_dropout: float,
+        logit_std: float,
+        shift: float,
+        sources: Sequence[str],
+    ) -> None:
+        """`sources` are the caption sources whose losses are logged apart."""
+        self._text_encoder = text_encoder
+        self._caption_dropout = caption_dropout
+        self._logit_std, self._shift = logit_std, shift
+        self._sources = tuple(sources)
+        self._empty_ids, self._empty_length = text_encoder.empty_prompt()
+
+    def count(self, batch: ImageTextBatch) -> int:
+        """Return the number of images."""
+        return len(batch.keys)
+
+    def loss(self, model: nn.Module, batch: ImageTextBatch, step: int, generator: torch.Generator) -> LossSum:
+        """Return the summed velocity loss; see `velocity_loss`. A batch that lost all its samples costs nothing."""
+        if not batch.keys:
+            return LossSum(total=torch.stack([parameter.sum() for parameter in model.parameters()]).sum() * 0)
+        x = to_unit_range(batch.images)
+        draws = self.draw(x.shape, generator)
+        condition = self._encode(batch, draws.drops)
+        losses = velocity_loss(model, x, draws.noise.to(x.device), draws.levels.to(x.device), condition)
+        return LossSum(total=losses.sum(), metrics=self._split(losses.detach(), batch.sources, draws))
+
+    def draw(self, shape: torch.Size, generator: torch.Generator) -> Draws:
+        """Draw noise, levels and dropped captions, in this order, for images of a shape."""
+        noise = torch.randn(shape, generator=generator, device=generator.device)
+        levels = draw_levels(generator, shape[0], self._logit_std, self._shift)
+        lots = torch.rand(shape[0], generator=generator, device=generator.device)
+        return Draws(noise, levels, lots < self._caption_dropout)
+
+    def _encode(self, batch: ImageTextBatch, drops: Bool[Tensor, " batch"]) -> TextCondition:
+        """Encode the captions, the empty prompt in place of dropped ones."""
+        drops = drops.to(batch.token_ids.device)
+        token_ids = torch.where(drops[:, None], self._empty_ids.to(drops.device), batch.token_ids)
+        lengths = torch.where(drops, self._empty_length, batch.token_lengths)
+        return self._text_encoder.encode(token_ids, lengths)
+
+    def _split(self, losses: Float[Tensor, " batch"], sources: Sequence[str], draws: Draws) -> dict[str, Tensor]:
+        """Return each part's share of the loss and of the batch: their ratio is the part's mean loss.
+
+        Parts are the caption sources (dropped captions count as `empty`) and the bands of noise levels.
+        """
+        drops, levels = draws.drops.to(losses.device), draws.levels.to(losses.device)
+        parts = {"source/empty": drops}
+        for name in self._sources:
+            parts[f"source/{name}"] = ~drops & torch.tensor(
+                [source == name for source in sources], device=losses.device
+            )
+        bands = (levels * LEVEL_BANDS).long().clamp(max=LEVEL_BANDS - 1)
+        parts |= {f"level/{band}_of_{LEVEL_BANDS}": bands == band for band in range(LEVEL_BANDS)}
+        metrics = {f"loss_part/{name}": (losses * chosen).sum() for name, chosen in parts.items()}
+        return metrics | {f"share/{name}": chosen.float().sum() for name, chosen in parts.items()}
+
+
+def to_unit_range(images: Tensor) -> Float[Tensor, "batch channel height width"]:
+    """Turn bytes into floats in [-1, 1]."""
+    return images.float() / 127.5 - 1
