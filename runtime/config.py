@@ -5,6 +5,7 @@ replaces the earlier one, a dotted flag (`--mix.others.recaption 0.5`) edits one
 never by a union of dataclasses.
 """
 
+import argparse
 import re
 import sys
 from collections.abc import Mapping, Sequence
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 import yaml
-from jsonargparse import ArgumentParser, get_loader, set_loader
+from jsonargparse import ArgumentParser
 
 from runtime.entry import EXIT_USER_ERROR
 from runtime.errors import UserError
@@ -22,7 +23,12 @@ from runtime.field_docs import dotted_fields
 
 T = TypeVar("T")
 
-_STRICT_YAML = "strict_yaml"
+_HELP_HINT = "Run with --help to see the accepted fields."
+_WRONG_VALUE = (
+    r'Parser key "(?P<key>.+?)": Expected a (?P<wanted>.+?)\. Got value: (?P<found>.*)',
+    r'Parser key "(?P<key>.+?)": Does not validate against any of the Union subtypes '
+    r"Subtypes: \[(?P<wanted>.*?)\] Errors: .* Given value: (?P<found>.*)",
+)
 
 
 def parse(schema: type[T], argv: Sequence[str] | None, *, prog: str, description: str) -> T:
@@ -55,23 +61,60 @@ def to_dict(config: Any) -> dict[str, Any]:
 
 def to_yaml(config: Any) -> str:
     """Return a config as YAML that `load` reads back to an equal config."""
-    return yaml.safe_dump(to_dict(config), sort_keys=False, allow_unicode=True, width=120)
+    return yaml.dump(to_dict(config), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
 
 
 def _parse(schema: type[T], argv: list[str], *, prog: str, description: str) -> T:
-    parser = _StrictParser(prog=prog, description=description, parser_mode=_STRICT_YAML, allow_abbrev=False)
+    _check_files(argv)
+    parser = _StrictParser(prog=prog, description=description, allow_abbrev=False, print_config=None)
     parser.add_argument("--config", action="config", help="YAML file; may be repeated, later files win.")
+    parser.add_argument("--print_config", action="store_true", help="Print the resolved config as YAML, and exit.")
     parser.add_class_arguments(schema)
     documentation = dotted_fields(schema)
     _describe(parser, documentation)
     try:
-        config = parser.instantiate(parser.parse_args(argv))
-        values = {field.name: config[field.name] for field in fields(schema)}  # type: ignore[arg-type]
-        return schema(**values)
+        values = parser.instantiate(parser.parse_args(argv))
+        config = schema(**{field.name: values[field.name] for field in fields(schema)})  # type: ignore[arg-type]
     except UserError as error:
         raise _with_dotted_name(error, list(documentation)) from None
     except ValueError as error:
         raise UserError(str(error)) from error
+    if values.print_config:
+        print(to_yaml(config), end="")
+        raise SystemExit(0)
+    return config
+
+
+def _check_files(argv: list[str]) -> None:
+    """Refuse config files that are missing, empty, not YAML, or say a key twice, by file and line."""
+    finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    finder.add_argument("--config", action="append", default=[], nargs="?")
+    for name in finder.parse_known_args(argv)[0].config:
+        path = Path(name or "")
+        if not path.is_file():
+            raise UserError("config file not found", where=path, fix="Give the path of a YAML file.")
+        try:
+            node = yaml.compose(path.read_text(), Loader=yaml.SafeLoader)
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise UserError(f"not YAML: {error}", where=path) from error
+        if not isinstance(node, yaml.MappingNode):
+            raise UserError("config file holds no fields", where=path, wanted="lines of the form `field: value`")
+        _refuse_duplicate_keys(node, path)
+
+
+def _refuse_duplicate_keys(node: yaml.Node, path: Path) -> None:
+    if isinstance(node, yaml.MappingNode):
+        seen: dict[str, int] = {}
+        for key, value in node.value:
+            line = key.start_mark.line + 1
+            if key.value in seen:
+                lines = f"lines {seen[key.value]} and {line}"
+                raise UserError(f"key {key.value!r} is given twice", where=path, found=lines, wanted="one of them")
+            seen[key.value] = line
+            _refuse_duplicate_keys(value, path)
+    elif isinstance(node, yaml.SequenceNode):
+        for item in node.value:
+            _refuse_duplicate_keys(item, path)
 
 
 def _describe(parser: ArgumentParser, documentation: Mapping[str, str]) -> None:
@@ -82,20 +125,35 @@ def _describe(parser: ArgumentParser, documentation: Mapping[str, str]) -> None:
             group.title = str(group.title).rsplit(".", 1)[-1].rstrip("'>")
 
 
+class _Dumper(yaml.SafeDumper):
+    """Quote texts like "1e3", which the parser (unlike YAML 1.1) reads as numbers."""
+
+
+_Dumper.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9][0-9_]*[eE][-+]?[0-9]+$"), list("-+0123456789")
+)
+
+
 class _StrictParser(ArgumentParser):
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         raise _as_user_error(message) from ex
 
 
 def _as_user_error(message: str) -> UserError:
-    line = " ".join(message.split()).replace('in "<unicode string>", ', "at ")
-    wrong_type = re.fullmatch(r'Parser key "(.+?)": Expected a (.+?)\. Got value: (.*)', line)
-    if wrong_type:
-        key, wanted, found = wrong_type.groups()
-        return UserError(
-            "wrong value", where=key, found=found, wanted=re.sub(r"<class '(.+?)'>|typing\.", r"\1", wanted)
-        )
-    return UserError(line, fix="Run with --help to see the accepted fields.")
+    line = " ".join(message.split()).removesuffix(_HELP_HINT).rstrip()
+    for pattern in _WRONG_VALUE:
+        match = re.fullmatch(pattern, line)
+        if match:
+            where, found, wanted = match["key"], _plain_words(match["found"]), _plain_words(match["wanted"])
+            return UserError("wrong value", where=where, found=found, wanted=wanted)
+    return UserError(line, fix=_HELP_HINT)
+
+
+def _plain_words(text: str) -> str:
+    """Write a type or value as a person would: no class wrappers, no module names."""
+    text = re.sub(r"NestedArg\(key='(.*?)', val='?(.*?)'?\)", r"\1: \2", text)
+    text = re.sub(r"<class '(?:\w+\.)*(\w+)'>", r"\1", text).replace("typing.", "").replace("NoneType", "null")
+    return re.sub(r", null$", " or null", text)
 
 
 def _with_dotted_name(error: UserError, dotted_names: Sequence[str]) -> UserError:
@@ -118,24 +176,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Enum):
         return value.value
     return str(value) if isinstance(value, Path) else value
-
-
-def _load_strict_yaml(text: str) -> Any:
-    _refuse_duplicate_keys(yaml.compose(text, Loader=yaml.SafeLoader))
-    return get_loader("yaml")(text)
-
-
-def _refuse_duplicate_keys(node: yaml.Node | None) -> None:
-    if isinstance(node, yaml.MappingNode):
-        seen: set[str] = set()
-        for key, value in node.value:
-            if key.value in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"duplicate key {key.value!r}", key.start_mark)
-            seen.add(key.value)
-            _refuse_duplicate_keys(value)
-    elif isinstance(node, yaml.SequenceNode):
-        for item in node.value:
-            _refuse_duplicate_keys(item)
-
-
-set_loader(_STRICT_YAML, _load_strict_yaml, exceptions=(yaml.YAMLError,))

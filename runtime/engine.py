@@ -13,6 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from runtime import launch, seeds
 from runtime.device import pick_device
+from runtime.errors import UserError
 from runtime.loop_config import LoopConfig
 from runtime.task import CoupledTask, LossSum, Task
 
@@ -41,6 +42,7 @@ class Engine:
         self.device = pick_device(config.device)
         self.rank = launch.rank()
         self.world_size = launch.world_size()
+        _check_division(config, self.world_size)
         _set_up_torch(config)
         # accelerate keeps its settings in process-wide state; a second phase may ask for another precision.
         AcceleratorState._reset_state(reset_partial_state=True)
@@ -129,6 +131,13 @@ class Engine:
         if self.device.type == "cuda":
             torch.cuda.manual_seed(seed)
         torch.default_generator.manual_seed(seed)
+
+
+def _check_division(config: LoopConfig, world_size: int) -> None:
+    unit = world_size * (config.microbatch_size or 1)
+    if config.batch_size % unit:
+        wanted = f"a multiple of {unit} ({world_size} ranks x microbatches of {config.microbatch_size or 1})"
+        raise UserError("does not divide over the ranks", where="batch_size", found=config.batch_size, wanted=wanted)
 
 
 def _set_up_torch(config: LoopConfig) -> None:

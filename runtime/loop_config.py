@@ -54,19 +54,19 @@ class LoopConfig:
     """Weights & Biases: offline writes into the run folder; off without the package."""
 
     def __post_init__(self) -> None:
-        for name in (
-            "num_updates",
-            "batch_size",
-            "checkpoint_every_updates",
-            "keep_last",
-            "log_every_updates",
-            "threads",
-        ):
-            _require(name, getattr(self, name), getattr(self, name) >= 1, "1 or more")
+        positive = {
+            "num_updates": self.num_updates,
+            "batch_size": self.batch_size,
+            "checkpoint_every_updates": self.checkpoint_every_updates,
+            "keep_last": self.keep_last,
+            "log_every_updates": self.log_every_updates,
+            "threads": self.threads,
+        }
+        for name, found in positive.items():
+            _require(name, found, found >= 1, "1 or more")
         _require("learning_rate", self.learning_rate, self.learning_rate > 0, "more than 0")
-        _require(
-            "warmup_updates", self.warmup_updates, 0 <= self.warmup_updates <= self.num_updates, "0 to num_updates"
-        )
+        within = 0 <= self.warmup_updates <= self.num_updates
+        _require("warmup_updates", self.warmup_updates, within, f"0 to num_updates {self.num_updates}")
         _require("weight_decay", self.weight_decay, self.weight_decay >= 0, "0 or more")
         _require("beta1", self.beta1, 0 <= self.beta1 < 1, "at least 0 and below 1")
         _require("beta2", self.beta2, 0 <= self.beta2 < 1, "at least 0 and below 1")

@@ -3,8 +3,9 @@
 import sys
 import time
 from collections.abc import Mapping
+from io import TextIOBase
 from types import TracebackType
-from typing import TextIO
+from typing import Any
 
 from tqdm import tqdm
 
@@ -15,11 +16,18 @@ class Progress:
     """Show how far a long piece of work is. Use as a context manager; `enabled=False` shows nothing."""
 
     def __init__(
-        self, *, total: int, unit: str, label: str, initial: int = 0, enabled: bool = True, file: TextIO | None = None
+        self,
+        *,
+        total: int,
+        unit: str,
+        label: str,
+        initial: int = 0,
+        enabled: bool = True,
+        file: TextIOBase | None = None,
     ):
         self._total, self._initial, self._done = total, initial, initial
         self._unit, self._label, self._enabled = unit, label, enabled
-        self._file = sys.stderr if file is None else file
+        self._file: Any = sys.stderr if file is None else file
         self._started = self._last_line = time.monotonic()
         self._bar: tqdm | None = None
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from runtime.engine import Engine
-from runtime.errors import NonFiniteError
+from runtime.errors import NonFiniteError, UserError
 from runtime.metrics import JsonLines
 from runtime.training import Training
 from tests.fakes import run_distributed
@@ -92,3 +92,13 @@ def test_loss_is_divided_once_by_the_count_of_all_ranks():
     training.update(0, next(source.updates(0, rank=0, world_size=1)))
     averages = training.window.close()
     assert ranks[0] == ranks[1] == pytest.approx((averages["loss"], averages["grad_norm"]), rel=1e-5)
+
+
+@pytest.mark.parametrize(("batch_size", "microbatch_size"), [(9, None), (12, 4), (4, 4)])
+def test_a_batch_that_does_not_divide_over_the_ranks_is_refused(monkeypatch, batch_size, microbatch_size):
+    monkeypatch.setattr("runtime.launch.world_size", lambda: 2)
+    config = loop_config(device="cpu", batch_size=batch_size, microbatch_size=microbatch_size)
+    unit = 2 * (microbatch_size or 1)
+    message = rf"batch_size: does not divide.*found {batch_size}, wanted a multiple of {unit} "
+    with pytest.raises(UserError, match=message):
+        Engine(TASKS["token"](), ToyModel(), config)
