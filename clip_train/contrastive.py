@@ -1,0 +1,93 @@
+"""The contrastive loss over a global batch, and the task that the loop trains with it."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from jaxtyping import Float, Num
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn.functional import cross_entropy, normalize
+
+from clip_train.architecture import MAX_LOGIT_SCALE
+from imagetext.loader import ImageTextBatch
+from runtime.device import attention_implementation
+from runtime.task import LossSum
+
+
+def contrastive_loss(
+    images: Float[Tensor, "batch width"], texts: Float[Tensor, "batch width"], logit_scale: Float[Tensor, ""]
+) -> LossSum:
+    """Return CLIP's symmetric softmax loss (Radford et al. 2021, figure 3), summed over the batch, in float32.
+
+    Both inputs have unit rows; `logit_scale` is the factor itself, not its logarithm. The metrics count how often the
+    right partner scores highest.
+    """
+    logits = logit_scale.float() * images.float() @ texts.float().T
+    partners = torch.arange(len(logits), device=logits.device)
+    image_to_text = cross_entropy(logits, partners, reduction="sum")
+    text_to_image = cross_entropy(logits.T, partners, reduction="sum")
+    metrics = {
+        "image_to_text_accuracy": (logits.argmax(dim=1) == partners).sum().float(),
+        "text_to_image_accuracy": (logits.argmax(dim=0) == partners).sum().float(),
+        "logit_scale": logit_scale.detach().float() * len(logits),
+    }
+    return LossSum(total=(image_to_text + text_to_image) / 2, metrics=metrics)
+
+
+class ContrastiveTask:
+    """Train a CLIP on ImageTextBatches; the loss couples all samples of a global batch."""
+
+    def __init__(self, image_mean: Sequence[float], image_std: Sequence[float]):
+        self.image_mean = tuple(image_mean)
+        self.image_std = tuple(image_std)
+
+    def count(self, batch: ImageTextBatch) -> int:
+        """Return the number of samples."""
+        return len(batch.keys)
+
+    def features(
+        self, model: nn.Module, batch: ImageTextBatch, step: int, generator: torch.Generator
+    ) -> dict[str, Tensor]:
+        """Return unit image and text features and the logit scale."""
+        images = normalise_images(batch.images, self.image_mean, self.image_std)
+        with attention_kernels(images.device):
+            output = model(image=images, text=batch.token_ids)
+        return {
+            "images": normalize(output["image_features"].float(), dim=-1),
+            "texts": normalize(output["text_features"].float(), dim=-1),
+            "logit_scale": output["logit_scale"].float(),
+        }
+
+    def coupled_loss(self, features: dict[str, Tensor], step: int) -> LossSum:
+        """Return the contrastive loss of the global batch."""
+        return contrastive_loss(features["images"], features["texts"], features["logit_scale"])
+
+
+def normalise_images(
+    images: Num[Tensor, "batch channel height width"], mean: Sequence[float], std: Sequence[float]
+) -> Float[Tensor, "batch channel height width"]:
+    """Turn bytes in 0..255 into what the vision tower reads."""
+    shape = (1, 3, 1, 1)
+    offset = torch.tensor(mean, device=images.device).view(shape)
+    spread = torch.tensor(std, device=images.device).view(shape)
+    return (images.float() / 255 - offset) / spread
+
+
+@contextmanager
+def attention_kernels(device: torch.device) -> Iterator[None]:
+    """Have scaled_dot_product_attention run as the device does it fastest: plain matmul and softmax on a CPU."""
+    if attention_implementation(device) == "sdpa":
+        yield
+        return
+    with sdpa_kernel(SDPBackend.MATH):
+        yield
+
+
+@torch.no_grad()
+def bound_logit_scale(step: int, model: nn.Module, ema: Any) -> Mapping[str, float]:
+    """Keep the logit scale within [1, 100] after an update, as open_clip does."""
+    model.logit_scale.clamp_(0, math.log(MAX_LOGIT_SCALE))
+    return {}

@@ -1,0 +1,98 @@
+"""A trained CLIP as others use it: images and texts in, unit features out."""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float
+from PIL import Image
+from torch import Tensor
+
+from clip_train.architecture import ClipModel
+from clip_train.contrastive import attention_kernels
+from clip_train.export import CONFIG_NAME, WEIGHTS_NAME
+from runtime.errors import UserError
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipEncoder:
+    """Encode images and texts with an open_clip directory; build it with `load_encoder`."""
+
+    model: ClipModel
+    preprocess: Any
+    """The directory's evaluation transform: PIL image to tensor."""
+    tokenizer: Any
+    device: torch.device
+    checkpoint_sha256: str
+    """Digest of the weights file; results name it."""
+
+    @property
+    def logit_scale(self) -> float:
+        """Return the factor between a cosine and a logit."""
+        return float(self.model.logit_scale.exp())
+
+    def encode_images(
+        self, images: Sequence[Image.Image], batch_size: int = 256
+    ) -> Float[Tensor, "images width"]:
+        """Return unit features, float32 on the CPU."""
+        batches = (
+            torch.stack([self.preprocess(image) for image in images[start : start + batch_size]])
+            for start in range(0, len(images), batch_size)
+        )
+        return self._encode(self.model.encode_image, batches)
+
+    def encode_texts(self, texts: Sequence[str], batch_size: int = 256) -> Float[Tensor, "texts width"]:
+        """Return unit features, float32 on the CPU; texts beyond the context length are truncated."""
+        batches = (
+            self.tokenizer(list(texts[start : start + batch_size])) for start in range(0, len(texts), batch_size)
+        )
+        return self._encode(self.model.encode_text, batches)
+
+    def truncated(self, texts: Sequence[str]) -> Bool[Tensor, "texts"]:
+        """Tell which texts lose words to the context length."""
+        longer = self.tokenizer(list(texts), context_length=self.tokenizer.context_length + 1)
+        return longer[:, -1] != self.tokenizer.tokenizer.pad_token_id
+
+    @torch.inference_mode()
+    def _encode(self, encode: Any, batches: Iterator[Tensor]) -> Float[Tensor, "items width"]:
+        with attention_kernels(self.device):
+            rows = [encode(batch.to(self.device), normalize=True).float().cpu() for batch in batches]
+        return torch.cat(rows)
+
+
+def load_encoder(folder: Path, device: torch.device | str = "cpu") -> ClipEncoder:
+    """Load an open_clip directory (`open_clip_config.json`, weights, tokenizer files), offline.
+
+    Raises UserError when the folder is not one or its weights do not fit its config.
+    """
+    import open_clip
+
+    folder = Path(folder)
+    for name in (CONFIG_NAME, WEIGHTS_NAME):
+        if not (folder / name).is_file():
+            fix = "Give the export/ folder of a clip_train run."
+            raise UserError("not an open_clip directory", where=folder, found=f"no {name}", wanted=name, fix=fix)
+    with _explained(folder):
+        model, _, preprocess = open_clip.create_model_and_transforms(f"local-dir:{folder}", device=str(device))
+        tokenizer = open_clip.get_tokenizer(f"local-dir:{folder}")
+    digest = hashlib.sha256((folder / WEIGHTS_NAME).read_bytes()).hexdigest()
+    return ClipEncoder(
+        model=model.eval(),
+        preprocess=preprocess,
+        tokenizer=tokenizer,
+        device=torch.device(device),
+        checkpoint_sha256=digest,
+    )
+
+
+@contextmanager
+def _explained(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except (RuntimeError, ValueError, OSError) as error:
+        reason = str(error).splitlines()
+        raise UserError("the model cannot be loaded", where=folder, found=" ".join(reason[:2])) from error

@@ -1,0 +1,79 @@
+"""Which CLIP models there are, by name. Data only."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from runtime.errors import UserError
+
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+"""Image normalisation of the paper's CLIP (the CLIPA code base)."""
+OPENAI_MEAN, OPENAI_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+"""Image normalisation of OpenAI's CLIP, which captioners and text encoders are taken from."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Transformer:
+    """Say how wide and deep a tower is."""
+
+    width: int
+    layers: int
+    head_width: int = 32
+
+
+VISION: dict[str, Transformer] = {
+    "s": Transformer(width=64, layers=3),
+    "b": Transformer(width=128, layers=3),
+    "l": Transformer(width=160, layers=6),
+}
+"""Table 2's S/16, B/16 and L/16, divided by six in width and by four in depth."""
+TEXT: dict[str, Transformer] = {
+    "small": Transformer(width=64, layers=2),
+    "base": Transformer(width=96, layers=2),
+    "large": Transformer(width=128, layers=2),
+    "huge": Transformer(width=160, layers=4),
+}
+"""Table 2's text towers by the same division; a "larger text tower" is the next row's, as in Table 4."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelPreset:
+    """Say everything about a model that the data do not decide."""
+
+    family: Literal["recap", "openai"]
+    """recap: the paper's CLIP (WordPiece, bidirectional text); openai: causal BPE text, class token."""
+    vision: Transformer
+    text: Transformer
+    embed_dim: int
+    patch_size_px: int = 8
+    image_mean: tuple[float, float, float] = IMAGENET_MEAN
+    image_std: tuple[float, float, float] = IMAGENET_STD
+
+
+def _recap(vision: str, text: str) -> ModelPreset:
+    return ModelPreset(family="recap", vision=VISION[vision], text=TEXT[text], embed_dim=VISION[vision].width)
+
+
+MODELS: dict[str, ModelPreset] = {
+    **{
+        f"{vision}_{text}": _recap(vision, text)
+        for vision, text in [
+            ("s", "small"), ("s", "base"), ("b", "base"), ("b", "large"), ("l", "large"), ("l", "huge"),
+        ]
+    },
+    "foundation": ModelPreset(
+        family="openai",
+        vision=Transformer(width=128, layers=5),
+        text=Transformer(width=128, layers=3),
+        embed_dim=128,
+        image_mean=OPENAI_MEAN,
+        image_std=OPENAI_STD,
+    ),
+}  # fmt: skip
+"""Every model by the name that `--model` takes."""
+
+
+def find_preset(name: str) -> ModelPreset:
+    """Return a model's preset; raise UserError naming the models there are."""
+    if name not in MODELS:
+        raise UserError("unknown model", where="model", found=name, wanted=f"one of {', '.join(MODELS)}")
+    return MODELS[name]

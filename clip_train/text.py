@@ -1,0 +1,23 @@
+"""The tokenizer that a run trains on its own captions, read as open_clip will read it from the export."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from string import printable
+
+from clip_train.presets import ModelPreset
+from imagetext.tokenizer_training import train_clip_bpe, train_wordpiece
+from imagetext.tokenizers import TextTokenizer, hf_tokenizer
+
+
+def prepare_tokenizer(folder: Path, preset: ModelPreset, captions: Iterable[str], vocab_size: int) -> None:
+    """Train the preset's kind of tokenizer on the captions and an alphabet, unless `folder` holds one already."""
+    if folder.exists():
+        return
+    train = train_wordpiece if preset.family == "recap" else train_clip_bpe
+    alphabet = " ".join(printable.split(maxsplit=1)[0])
+    train([*captions, alphabet], vocab_size, folder)
+
+
+def read_tokenizer(folder: Path, preset: ModelPreset, context_length: int) -> TextTokenizer:
+    """Return the tokenizer with the ids that `open_clip.get_tokenizer` gives for the export."""
+    return hf_tokenizer(folder, context_length, strip_sep_token=preset.family == "recap")

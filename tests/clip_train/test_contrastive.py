@@ -1,0 +1,113 @@
+import math
+from dataclasses import dataclass
+
+import open_clip
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.nn.functional import normalize
+
+from clip_train.architecture import build_model, model_config
+from clip_train.contrastive import (
+    ContrastiveTask,
+    attention_kernels,
+    bound_logit_scale,
+    contrastive_loss,
+    normalise_images,
+)
+from clip_train.presets import MODELS
+
+
+def unit_rows(count: int, width: int, seed: int) -> torch.Tensor:
+    return normalize(torch.randn(count, width, generator=torch.Generator().manual_seed(seed)), dim=-1)
+
+
+@settings(max_examples=20, deadline=None)
+@given(count=st.integers(1, 17), seed=st.integers(0, 1000), scale=st.floats(1, 100))
+def test_loss_and_gradients_equal_open_clips(count: int, seed: int, scale: float) -> None:
+    ours = [unit_rows(count, 8, seed).requires_grad_(), unit_rows(count, 8, seed + 1).requires_grad_()]
+    theirs = [tensor.detach().clone().requires_grad_() for tensor in ours]
+    our_scale, their_scale = (torch.tensor(scale).requires_grad_() for _ in range(2))
+    loss = contrastive_loss(*ours, our_scale).total / count
+    reference = open_clip.ClipLoss()(*theirs, their_scale)
+    loss.backward()
+    reference.backward()
+    torch.testing.assert_close(loss, reference)
+    for mine, other in zip([*ours, our_scale], [*theirs, their_scale], strict=True):
+        torch.testing.assert_close(mine.grad, other.grad)
+
+
+def test_perfect_and_constant_features_have_known_losses() -> None:
+    identity = torch.eye(4)
+    perfect = contrastive_loss(identity, identity, torch.tensor(100.0))
+    assert perfect.total.item() == pytest.approx(0.0, abs=1e-6)
+    assert perfect.metrics["image_to_text_accuracy"].item() == 4
+    constant = contrastive_loss(torch.ones(4, 1), torch.ones(4, 1), torch.tensor(10.0))
+    assert constant.total.item() == pytest.approx(4 * math.log(4))
+
+
+def test_metrics_tell_the_two_directions_apart() -> None:
+    images = torch.tensor([[1.0, 0.0], [1.0, 0.0]])
+    texts = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+    metrics = contrastive_loss(images, texts, torch.tensor(5.0)).metrics
+    assert metrics["image_to_text_accuracy"].item() == 1
+    assert metrics["text_to_image_accuracy"].item() == 1
+    assert metrics["logit_scale"].item() == pytest.approx(10.0)
+
+
+def test_bytes_become_what_torchvision_normalises_to() -> None:
+    from torchvision.transforms.functional import normalize as reference
+
+    images = torch.randint(0, 256, (2, 3, 5, 5), dtype=torch.uint8)
+    preset = MODELS["b_base"]
+    expected = reference(images.float() / 255, list(preset.image_mean), list(preset.image_std))
+    torch.testing.assert_close(normalise_images(images, preset.image_mean, preset.image_std), expected)
+
+
+def test_attention_switch_changes_the_kernel_and_not_the_result() -> None:
+    from torch.profiler import ProfilerActivity, profile
+
+    query = torch.randn(2, 2, 9, 16)
+    attention = torch.nn.functional.scaled_dot_product_attention
+    plain = attention(query, query, query)
+    with profile(activities=[ProfilerActivity.CPU]) as recorded, attention_kernels(torch.device("cpu")):
+        switched = attention(query, query, query)
+    names = {event.key for event in recorded.key_averages()}
+    assert any("_scaled_dot_product_attention_math" in name for name in names)
+    assert not any("flash" in name for name in names)
+    torch.testing.assert_close(switched, plain)
+
+
+def test_logit_scale_is_kept_between_one_and_a_hundred() -> None:
+    model = tiny_model()
+    for value, expected in ((9.0, 100.0), (-1.0, 1.0), (2.0, math.exp(2.0))):
+        model.logit_scale.data.fill_(value)
+        bound_logit_scale(0, model, None)
+        assert model.logit_scale.exp().item() == pytest.approx(expected)
+
+
+@dataclass(frozen=True)
+class FakeBatch:
+    keys: tuple[str, ...]
+    images: torch.Tensor
+    token_ids: torch.Tensor
+
+
+def tiny_model() -> torch.nn.Module:
+    return build_model(model_config(MODELS["s_small"], image_size_px=16, vocab_size=40, context_length=9), seed=0)
+
+
+def test_task_gives_unit_features_and_counts_samples() -> None:
+    preset = MODELS["s_small"]
+    task = ContrastiveTask(preset.image_mean, preset.image_std)
+    batch = FakeBatch(
+        ("a", "b", "c"), torch.randint(0, 256, (3, 3, 16, 16), dtype=torch.uint8), torch.randint(0, 40, (3, 9))
+    )
+    features = task.features(tiny_model(), batch, 0, torch.Generator())
+    assert task.count(batch) == 3
+    torch.testing.assert_close(features["images"].norm(dim=-1), torch.ones(3))
+    torch.testing.assert_close(features["texts"].norm(dim=-1), torch.ones(3))
+    assert features["logit_scale"].item() == pytest.approx(1 / 0.07)
+    loss = task.coupled_loss(features, 0)
+    torch.testing.assert_close(loss.total, contrastive_loss(**features).total)
