@@ -54,11 +54,12 @@ class ContrastiveTask:
         """Return unit image and text features and the logit scale."""
         images = normalise_images(batch.images, self.image_mean, self.image_std)
         with attention_kernels(images.device):
-            output = model(image=images, text=batch.token_ids)
+            image_features = model.encode_image(images)
+            text_features = model.encode_text(batch.token_ids)
         return {
-            "images": normalize(output["image_features"].float(), dim=-1),
-            "texts": normalize(output["text_features"].float(), dim=-1),
-            "logit_scale": output["logit_scale"].float(),
+            "images": normalize(image_features.float(), dim=-1),
+            "texts": normalize(text_features.float(), dim=-1),
+            "logit_scale": model.logit_scale.float().exp(),
         }
 
     def coupled_loss(self, features: dict[str, Tensor], step: int) -> LossSum:
