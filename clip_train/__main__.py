@@ -1,15 +1,24 @@
 """Entry: `python -m clip_train --config FILE [--dotted.override V]`."""
 
+from collections.abc import Sequence
+
 from runtime.entry import run_entry
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Parse, train, export."""
     from clip_train.config import ClipTrainConfig
-    from clip_train.train import train
     from runtime.config import parse
 
-    train(parse(ClipTrainConfig, prog="python -m clip_train", description="Train a CLIP on mixed captions."))
+    config = parse(
+        ClipTrainConfig,
+        argv,
+        prog="python -m clip_train",
+        description="Train a CLIP on images with mixed captions and export it for open_clip.",
+    )
+    from clip_train.train import train
+
+    train(config)
 
 
 if __name__ == "__main__":

@@ -83,7 +83,7 @@ TOKEN_EMBEDDING_STD = 0.1
 """At open_clip's 0.02 narrow towers ignore their words for long (measured)."""
 
 
-def _initialise_block(block: nn.Module, num_layers: int) -> None:
+def _initialise_block(block: Any, num_layers: int) -> None:
     """Initialise one residual block (Radford et al. 2021: OpenAI's CLIP code, `initialize_parameters`)."""
     width = block.attn.in_proj_weight.shape[1]
     projection_std = width**-0.5 * (2 * num_layers) ** -0.5

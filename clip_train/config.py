@@ -7,7 +7,7 @@ from clip_train.presets import find_preset
 from imagetext.mix import CaptionMixConfig
 from imagetext.stream import DataConfig
 from runtime.errors import UserError
-from runtime.loop import LoopConfig
+from runtime.loop_config import LoopConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +23,7 @@ class ClipTrainConfig:
     mix: CaptionMixConfig = field(default_factory=CaptionMixConfig)
     """Which of an image's captions it is trained with, and how often."""
     model: str = "b_base"
-    """Name of the model: vision tower and text tower (s_small, s_base, b_base, b_large, l_large, l_huge), or foundation."""
+    """Name of the model: vision and text tower (s_small, s_base, b_base, b_large, l_large, l_huge), or foundation."""
     image_size_px: int = 64
     """Side of the square images the vision tower reads."""
     crop_area_min: float = 0.4
@@ -39,7 +39,9 @@ class ClipTrainConfig:
         preset = find_preset(self.model)
         if self.image_size_px <= 0 or self.image_size_px % preset.patch_size_px:
             wanted = f"a positive multiple of the model's patch size, {preset.patch_size_px}"
-            raise UserError("image does not divide into patches", where="image_size_px", found=self.image_size_px, wanted=wanted)
+            raise UserError(
+                "image does not divide into patches", where="image_size_px", found=self.image_size_px, wanted=wanted
+            )
         if not 0 < self.crop_area_min <= 1:
             raise UserError("no such crop", where="crop_area_min", found=self.crop_area_min, wanted="a share in (0, 1]")
         if self.context_length < 3:

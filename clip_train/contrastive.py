@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import torch
 from jaxtyping import Float, Num
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import cross_entropy, normalize
 
-from clip_train.architecture import MAX_LOGIT_SCALE
+from clip_train.architecture import MAX_LOGIT_SCALE, ClipModel
 from imagetext.loader import ImageTextBatch
 from runtime.device import attention_implementation
 from runtime.task import LossSum
@@ -53,13 +53,14 @@ class ContrastiveTask:
     ) -> dict[str, Tensor]:
         """Return unit image and text features and the logit scale."""
         images = normalise_images(batch.images, self.image_mean, self.image_std)
+        clip = cast(ClipModel, model)
         with attention_kernels(images.device):
-            image_features = model.encode_image(images)
-            text_features = model.encode_text(batch.token_ids)
+            image_features = clip.encode_image(images)
+            text_features = clip.encode_text(batch.token_ids)
         return {
             "images": normalize(image_features.float(), dim=-1),
             "texts": normalize(text_features.float(), dim=-1),
-            "logit_scale": model.logit_scale.float().exp(),
+            "logit_scale": clip.logit_scale.float().exp(),
         }
 
     def coupled_loss(self, features: dict[str, Tensor], step: int) -> LossSum:
@@ -90,5 +91,5 @@ def attention_kernels(device: torch.device) -> Iterator[None]:
 @torch.no_grad()
 def bound_logit_scale(step: int, model: nn.Module, ema: Any) -> Mapping[str, float]:
     """Keep the logit scale within [1, 100] after an update, as open_clip does."""
-    model.logit_scale.clamp_(0, math.log(MAX_LOGIT_SCALE))
+    cast(ClipModel, model).logit_scale.clamp_(0, math.log(MAX_LOGIT_SCALE))
     return {}

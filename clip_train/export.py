@@ -9,8 +9,8 @@ from open_clip.model import CLIP
 from safetensors.torch import save_file
 
 from clip_train.architecture import ClipModel
-from clip_train.presets import ModelPreset
 from clip_train.export_hf import export_transformers
+from clip_train.presets import ModelPreset
 from runtime.atomic import atomic_directory, write_json
 
 WEIGHTS_NAME = "open_clip_model.safetensors"

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from open_clip.model import CLIP
 from torch import Tensor
 
@@ -83,7 +82,7 @@ def export_transformers(
     hf_config = CLIPConfig(text_config=text, vision_config=vision, projection_dim=preset.embed_dim)
     hf_model = CLIPModel(hf_config)
     hf_model.load_state_dict(to_transformers(model.state_dict()), strict=True)
-    hf_model.to(torch.float32).save_pretrained(folder)
+    hf_model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     CLIPImageProcessor(
         size={"shortest_edge": size_px},

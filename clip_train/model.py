@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import open_clip
 import torch
 from jaxtyping import Bool, Float
+from open_clip.tokenizer import HFTokenizer
 from PIL import Image
 from torch import Tensor
 
@@ -33,11 +35,9 @@ class ClipEncoder:
     @property
     def logit_scale(self) -> float:
         """Return the factor between a cosine and a logit."""
-        return float(self.model.logit_scale.exp())
+        return float(self.model.logit_scale.detach().exp())
 
-    def encode_images(
-        self, images: Sequence[Image.Image], batch_size: int = 256
-    ) -> Float[Tensor, "images width"]:
+    def encode_images(self, images: Sequence[Image.Image], batch_size: int = 256) -> Float[Tensor, "images width"]:
         """Return unit features, float32 on the CPU."""
         batches = (
             torch.stack([self.preprocess(image) for image in images[start : start + batch_size]])
@@ -52,10 +52,15 @@ class ClipEncoder:
         )
         return self._encode(self.model.encode_text, batches)
 
-    def truncated(self, texts: Sequence[str]) -> Bool[Tensor, "texts"]:
+    def truncated(self, texts: Sequence[str]) -> Bool[Tensor, " texts"]:
         """Tell which texts lose words to the context length."""
-        longer = self.tokenizer(list(texts), context_length=self.tokenizer.context_length + 1)
-        return longer[:, -1] != self.tokenizer.tokenizer.pad_token_id
+        lengths = [self._num_tokens(text) for text in texts]
+        return torch.tensor(lengths, dtype=torch.int64) > self.tokenizer.context_length
+
+    def _num_tokens(self, text: str) -> int:
+        if isinstance(self.tokenizer, HFTokenizer):
+            return len(self.tokenizer.tokenizer(self.tokenizer.clean_fn(text)).input_ids)
+        return len(self.tokenizer.encode(text)) + 2
 
     @torch.inference_mode()
     def _encode(self, encode: Any, batches: Iterator[Tensor]) -> Float[Tensor, "items width"]:
@@ -69,8 +74,6 @@ def load_encoder(folder: Path, device: torch.device | str = "cpu") -> ClipEncode
 
     Raises UserError when the folder is not one or its weights do not fit its config.
     """
-    import open_clip
-
     folder = Path(folder)
     for name in (CONFIG_NAME, WEIGHTS_NAME):
         if not (folder / name).is_file():

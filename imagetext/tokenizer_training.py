@@ -62,7 +62,13 @@ def train_wordpiece(texts: Iterable[str], vocab_size: int, folder: Path) -> Path
 
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
     backend = BertTokenizer(vocab={token: index for index, token in enumerate(special)}).backend_tokenizer
-    trainer = trainers.WordPieceTrainer(vocab_size=vocab_size, special_tokens=special, show_progress=False)
+    texts = list(texts)
+    alphabet = backend.normalizer.normalize_str("".join(sorted(set().union(*texts))))
+    inside_word = [f"##{character}" for character in sorted(set(alphabet)) if not character.isspace()]
+    # Left to itself the trainer numbers these by hash order, and breaks ties by number: another vocabulary every time.
+    trainer = trainers.WordPieceTrainer(
+        vocab_size=vocab_size, special_tokens=[*special, *inside_word], show_progress=False
+    )
     backend.train_from_iterator(texts, trainer)
     return _save(BertTokenizer(vocab=backend.get_vocab(with_added_tokens=True)), folder)
 

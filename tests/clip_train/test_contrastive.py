@@ -1,5 +1,4 @@
 import math
-from dataclasses import dataclass
 
 import open_clip
 import pytest
@@ -17,6 +16,7 @@ from clip_train.contrastive import (
     normalise_images,
 )
 from clip_train.presets import MODELS
+from imagetext.loader import ImageTextBatch
 
 
 def unit_rows(count: int, width: int, seed: int) -> torch.Tensor:
@@ -87,13 +87,6 @@ def test_logit_scale_is_kept_between_one_and_a_hundred() -> None:
         assert model.logit_scale.exp().item() == pytest.approx(expected)
 
 
-@dataclass(frozen=True)
-class FakeBatch:
-    keys: tuple[str, ...]
-    images: torch.Tensor
-    token_ids: torch.Tensor
-
-
 def tiny_model() -> torch.nn.Module:
     return build_model(model_config(MODELS["s_small"], image_size_px=16, vocab_size=40, context_length=9), seed=0)
 
@@ -101,8 +94,15 @@ def tiny_model() -> torch.nn.Module:
 def test_task_gives_unit_features_and_counts_samples() -> None:
     preset = MODELS["s_small"]
     task = ContrastiveTask(preset.image_mean, preset.image_std)
-    batch = FakeBatch(
-        ("a", "b", "c"), torch.randint(0, 256, (3, 3, 16, 16), dtype=torch.uint8), torch.randint(0, 40, (3, 9))
+    batch = ImageTextBatch(
+        keys=("a", "b", "c"),
+        positions=(0, 1, 2),
+        images=torch.randint(0, 256, (3, 3, 16, 16), dtype=torch.uint8),
+        token_ids=torch.randint(0, 40, (3, 9)),
+        token_lengths=torch.full((3,), 9),
+        truncated=torch.zeros(3, dtype=torch.bool),
+        sources=("original",) * 3,
+        texts=("x", "y", "z"),
     )
     features = task.features(tiny_model(), batch, 0, torch.Generator())
     assert task.count(batch) == 3

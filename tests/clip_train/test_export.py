@@ -20,9 +20,7 @@ def exported(name: str, folder: Path) -> tuple[ClipModel, Path]:
     preset = find_preset(name)
     prepare_tokenizer(folder / "tokenizer", preset, CAPTIONS, vocab_size=700)
     tokenizer = read_tokenizer(folder / "tokenizer", preset, CONTEXT_LENGTH)
-    config = model_config(
-        preset, image_size_px=32, vocab_size=tokenizer.vocab_size, context_length=CONTEXT_LENGTH
-    )
+    config = model_config(preset, image_size_px=32, vocab_size=tokenizer.vocab_size, context_length=CONTEXT_LENGTH)
     model = build_model(config, seed=3)
     export_model(model, preset, config, folder / "tokenizer", folder / "export")
     return model.eval(), folder / "export"
@@ -109,3 +107,12 @@ def test_weights_of_another_width_are_refused(tmp_path: Path) -> None:
     path.write_text(json.dumps(config))
     with pytest.raises(UserError, match="the model cannot be loaded"):
         load_encoder(folder)
+
+
+@pytest.mark.parametrize("name", ["s_small", "foundation"])
+def test_tokenizers_are_a_function_of_the_captions(name: str, tmp_path: Path) -> None:
+    files = []
+    for attempt in ("first", "second"):
+        prepare_tokenizer(tmp_path / attempt, find_preset(name), CAPTIONS, vocab_size=700)
+        files.append((tmp_path / attempt / "tokenizer.json").read_bytes())
+    assert files[0] == files[1]
