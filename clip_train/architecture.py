@@ -1,7 +1,7 @@
 """How a preset becomes an open_clip model config, and that a model with its initial weights."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from open_clip.model import CLIP, CustomTextCLIP
@@ -10,7 +10,7 @@ from torch import nn
 from clip_train.presets import ModelPreset, Transformer
 from runtime.seeds import derive
 
-ClipModel = CLIP | CustomTextCLIP
+ClipModel: TypeAlias = CLIP | CustomTextCLIP
 
 MAX_LOGIT_SCALE = 100.0
 """Upper bound of the logit scale (Radford et al. 2021, section 2.5)."""
