@@ -12,6 +12,8 @@ WIDTH, HEIGHT = 560, 320
 _LEFT, _RIGHT, _TOP, _BOTTOM = 62, 16, 14, 46
 NUM_COLOURS = 8
 
+Number = int | float
+
 
 @dataclass(frozen=True, kw_only=True)
 class Series:
@@ -19,13 +21,13 @@ class Series:
 
     name: str
     """Shown in the legend."""
-    x: Sequence[int | float]
+    x: Sequence[Number]
     """Horizontal positions."""
-    y: Sequence[int | float]
+    y: Sequence[Number]
     """Values."""
-    low: Sequence[int | float] | None = None
+    low: Sequence[Number] | None = None
     """Lower end of the interval at each x."""
-    high: Sequence[int | float] | None = None
+    high: Sequence[Number] | None = None
     """Upper end of the interval at each x."""
 
 
@@ -35,11 +37,11 @@ class Bar:
 
     name: str
     """Shown under the bar."""
-    value: int | float
+    value: Number
     """Its height."""
-    low: int | float | None = None
+    low: Number | None = None
     """Lower end of the interval."""
-    high: int | float | None = None
+    high: Number | None = None
     """Upper end of the interval."""
 
 
@@ -47,16 +49,16 @@ class Bar:
 class _Axis:
     """A linear map from data to pixels, with round tick values."""
 
-    begin: int | float
-    end: int | float
-    pixel_begin: int | float
-    pixel_end: int | float
+    begin: Number
+    end: Number
+    pixel_begin: Number
+    pixel_end: Number
 
-    def __call__(self, value: float) -> float:
+    def __call__(self, value: Number) -> Number:
         share = (value - self.begin) / (self.end - self.begin)
         return self.pixel_begin + share * (self.pixel_end - self.pixel_begin)
 
-    def ticks(self) -> list[float]:
+    def ticks(self) -> list[Number]:
         step = _round_step((self.end - self.begin) / 5)
         first = math.ceil(self.begin / step - 1e-9)
         last = math.floor(self.end / step + 1e-9)
@@ -76,7 +78,7 @@ def line_chart(series: Sequence[Series], *, x_label: str, y_label: str, markers:
     return _svg(parts, f"{y_label} over {x_label}: {', '.join(line.name for line in series)}") + legend
 
 
-def bar_chart(bars: Sequence[Bar], *, y_label: str, reference: int | float | None = None) -> str:
+def bar_chart(bars: Sequence[Bar], *, y_label: str, reference: Number | None = None) -> str:
     """Return an SVG with one bar per value, whiskers where intervals are given, and a dashed line at `reference`."""
     values = [v for bar in bars for v in (bar.value, bar.low, bar.high, reference, 0.0) if v is not None]
     y_axis = _Axis(*_widen(min(values), max(values), 0.06), HEIGHT - _BOTTOM, _TOP)
@@ -102,7 +104,7 @@ def _line(line: Series, x_axis: _Axis, y_axis: _Axis, colour: int, *, markers: b
     return f'<g class="series-{colour}">{band}<polyline points="{_points(points)}"/>{dots}</g>'
 
 
-def _bar(bar: Bar, middle: float, width: float, y_axis: _Axis, colour: int) -> str:
+def _bar(bar: Bar, middle: Number, width: Number, y_axis: _Axis, colour: int) -> str:
     zero, top = y_axis(0.0), y_axis(bar.value)
     box = f'x="{middle - width / 2:.1f}" y="{min(zero, top):.1f}" width="{width:.1f}" height="{abs(zero - top):.1f}"'
     parts = [f'<rect rx="2" {box}><title>{escape(bar.name)}: {_number(bar.value)}</title></rect>']
@@ -129,7 +131,7 @@ def _frame(y_axis: _Axis, x_label: str, y_label: str) -> str:
     return "".join(parts)
 
 
-def _x_tick(x: float, text: str) -> str:
+def _x_tick(x: Number, text: str) -> str:
     return f'<text x="{x:.1f}" y="{HEIGHT - _BOTTOM + 18}" text-anchor="middle">{escape(text)}</text>'
 
 
@@ -143,11 +145,11 @@ def _svg(parts: Sequence[str], description: str) -> str:
     return f'<svg class="chart" {box}>{"".join(parts)}</svg>'
 
 
-def _points(points: Sequence[tuple[float, float]]) -> str:
+def _points(points: Sequence[tuple[Number, Number]]) -> str:
     return " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
 
 
-def _widen(low: float, high: float, share: float) -> tuple[float, float]:
+def _widen(low: Number, high: Number, share: float) -> tuple[Number, Number]:
     if low == high:
         margin = abs(low) * 0.1 or 1.0
         return low - margin, high + margin
@@ -156,12 +158,12 @@ def _widen(low: float, high: float, share: float) -> tuple[float, float]:
     return (0.0 if 0.0 <= low < margin * 2 else low - margin), high + margin
 
 
-def _round_step(step: float) -> float:
+def _round_step(step: Number) -> float:
     power = 10.0 ** math.floor(math.log10(step))
     return next(factor * power for factor in (1, 2, 2.5, 5, 10) if step <= factor * power * 1.0001)
 
 
-def _number(value: float) -> str:
+def _number(value: Number) -> str:
     if value == 0:
         return "0"
     if abs(value) >= 10_000 or abs(value) < 0.001:
