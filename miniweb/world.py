@@ -22,6 +22,9 @@ __all__ = [
     "DomainName",
     "LayoutConfig",
     "Species",
+    "cell_middles",
+    "place",
+    "place_again",
     "sample_scene",
 ]
 
@@ -112,8 +115,8 @@ def _pick(generator: np.random.Generator, shares: Mapping[str, float]) -> str:
     return names[int(np.searchsorted(cumulative, generator.random() * cumulative[-1], side="right"))]
 
 
-def _pick_cells(generator: np.random.Generator, num_things: int, grid: int) -> list[tuple[float, float]]:
-    """Return the middles of distinct cells in reading order; a lone thing may also stand in the very middle."""
+def cell_middles(generator: np.random.Generator, num_things: int, grid: int) -> list[tuple[float, float]]:
+    """Draw the middles of distinct cells, in reading order; a lone thing may also stand in the very middle."""
     middles = [((column + 0.5) / grid, (row + 0.5) / grid) for row in range(grid) for column in range(grid)]
     if num_things == 1 and generator.random() < 0.5:
         return [(0.5, 0.5)]
@@ -142,6 +145,13 @@ def place(
     return Thing(species.kind, species.name, colour, size, round(x, 4), round(y, 4), round(scale, 4))
 
 
+def place_again(
+    generator: np.random.Generator, thing: Thing, cell: tuple[float, float], layout: LayoutConfig
+) -> Thing:
+    """Put an existing thing into a cell, with jitter of its own."""
+    return place(generator, (SPECIES_BY_NAME[thing.species], thing.colour, thing.size), cell, layout)
+
+
 _DEFAULT_LAYOUT = LayoutConfig()
 
 
@@ -161,6 +171,6 @@ def sample_scene(
     if has_double:
         looks.append(looks[int(generator.integers(len(looks)))])
     order = generator.permutation(num_things)
-    cells = _pick_cells(generator, num_things, layout.grid)
+    cells = cell_middles(generator, num_things, layout.grid)
     things = tuple(place(generator, looks[index], cell, layout) for index, cell in zip(order, cells, strict=True))
     return Scene(_pick(generator, rules.background_shares), things)
