@@ -1,10 +1,10 @@
 """The held-out sets' contents: which scene with which texts or label."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import count, islice
 
-from miniweb import annotator, claims
+from miniweb import annotator
 from miniweb.catalogue import KINDS, SPECIES_BY_NAME
 from miniweb.config import MiniwebConfig
 from miniweb.lexicon import NOUNS
@@ -68,9 +68,7 @@ def species_classification(config: MiniwebConfig, name: str) -> list[Item]:
 def kind_classification(config: MiniwebConfig, name: str) -> list[Item]:
     """Return images of one thing each, all kinds equally often, their species as common as they are on the web."""
     kinds = [KINDS[index % len(KINDS)] for index in range(config.counts.kinds)]
-    return [
-        Item(_lone_scene(config, name, index, kind), label=KINDS.index(kind)) for index, kind in enumerate(kinds)
-    ]
+    return [Item(_lone_scene(config, name, index, kind), label=KINDS.index(kind)) for index, kind in enumerate(kinds)]
 
 
 def colour_swap(config: MiniwebConfig, name: str) -> list[Item]:
@@ -80,9 +78,6 @@ def colour_swap(config: MiniwebConfig, name: str) -> list[Item]:
     scores 50 %, whatever he prefers.
     """
     return list(islice(_swap_items(config, name), config.counts.swap))
-
-
-ITEMS: Mapping[str, object] = {}
 
 
 def _lone_scene(config: MiniwebConfig, split_name: str, index: int, name: str) -> Scene:
@@ -112,7 +107,17 @@ def _swap_items(config: MiniwebConfig, name: str) -> Iterator[Item]:
         if not annotator.swappable(scene):
             continue
         true, false = annotator.swap_pair(scene, generator)
-        mirror = _mirror(scene, true, false)
-        if mirror is not None and not combinations_of(mirror):
+        mirror = exchanged(scene, true)
+        if belongs(mirror, split):
             yield Item(scene, (true, false))
             yield Item(mirror, (false, true))
+
+
+def exchanged(scene: Scene, caption: str) -> Scene:
+    """Return the scene with the colours exchanged of the two things that the caption names."""
+    words = set(caption.lower().replace(".", " ").replace(",", " ").split())
+    first, second = (i for i, thing in enumerate(scene.things) if words & set(NOUNS[thing.kind]))
+    things = list(scene.things)
+    things[first] = replace(things[first], colour=scene.things[second].colour)
+    things[second] = replace(things[second], colour=scene.things[first].colour)
+    return replace(scene, things=tuple(things))

@@ -145,9 +145,7 @@ def place(
     return Thing(species.kind, species.name, colour, size, round(x, 4), round(y, 4), round(scale, 4))
 
 
-def place_again(
-    generator: np.random.Generator, thing: Thing, cell: tuple[float, float], layout: LayoutConfig
-) -> Thing:
+def place_again(generator: np.random.Generator, thing: Thing, cell: tuple[float, float], layout: LayoutConfig) -> Thing:
     """Put an existing thing into a cell, with jitter of its own."""
     return place(generator, (SPECIES_BY_NAME[thing.species], thing.colour, thing.size), cell, layout)
 

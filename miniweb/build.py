@@ -1,0 +1,82 @@
+"""Build a small web: every piece once, side by side, then the card, then the manifest."""
+
+import json
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
+from pathlib import Path
+
+from tqdm import tqdm
+
+from miniweb.config import MiniwebConfig
+from miniweb.manifest import identity, summarise
+from miniweb.units import Unit, build_unit, list_units, read_mark
+from runtime.atomic import remove_partials, write_json
+from runtime.errors import UserError
+
+MANIFEST = "manifest.json"
+_IDENTITY = "config.json"
+
+
+def build(config: MiniwebConfig) -> dict[str, object]:
+    """Build into `config.output_dir` whatever is not there yet, and return the manifest.
+
+    Raises:
+        UserError: when the folder holds a web of another config.
+    """
+    folder = config.output_dir
+    claim_folder(folder, config)
+    if (folder / MANIFEST).exists():
+        return json.loads((folder / MANIFEST).read_text())
+    for left_over in {path.parent for path in folder.rglob("*.partial*")}:
+        remove_partials(left_over)
+    missing = [unit for unit in list_units(config) if read_mark(folder, unit) is None]
+    for unit in tqdm(_built(config, missing), total=len(missing), desc="miniweb", unit="piece", disable=None):
+        if not sys.stderr.isatty():
+            print(f"miniweb: {unit.name} done", flush=True)
+    marks = [mark for unit in list_units(config) if (mark := read_mark(folder, unit)) is not None]
+    manifest = summarise(config, marks)
+    write_json(folder / MANIFEST, manifest)
+    return manifest
+
+
+def claim_folder(folder: Path, config: MiniwebConfig) -> None:
+    """Write the config that a folder is built from, or compare with the one it was begun with."""
+    path = folder / _IDENTITY
+    wanted = json.loads(json.dumps(identity(config)))
+    if not path.exists():
+        write_json(path, wanted)
+        return
+    found = json.loads(path.read_text())
+    for name in dict.fromkeys([*_flat(found), *_flat(wanted)]):
+        old, new = _flat(found).get(name), _flat(wanted).get(name)
+        if old != new:
+            fix = "Choose another output_dir, or remove the folder"
+            raise UserError(f"folder holds a web of another {name}", where=folder, found=old, wanted=new, fix=fix)
+
+
+def _flat(tree: dict[str, object], prefix: str = "") -> dict[str, object]:
+    flat: dict[str, object] = {}
+    for name, value in tree.items():
+        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
+    return flat
+
+
+def _built(config: MiniwebConfig, units: list[Unit]) -> Iterator[Unit]:
+    """Yield the units as they are finished."""
+    if config.processes == 1 or len(units) < 2:
+        for unit in units:
+            build_unit(config, unit)
+            yield unit
+        return
+    # Spawned, not forked: a fork would copy the threads' locks of the libraries that write parquet.
+    with ProcessPoolExecutor(config.processes, mp_context=get_context("spawn")) as pool:
+        running = {pool.submit(build_unit, config, unit): unit for unit in units}
+        try:
+            for future in as_completed(running):
+                future.result()
+                yield running[future]
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
