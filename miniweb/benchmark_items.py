@@ -10,12 +10,11 @@ from miniweb.config import MiniwebConfig
 from miniweb.lexicon import NOUNS
 from miniweb.scene import Scene
 from miniweb.splits import SPLITS, belongs, distinct_scenes, draw_scene
-from miniweb.world import Domain, cell_middles, place
+from miniweb.world import Domain
 from runtime.seeds import numpy_generator
 
 CAPTIONS_PER_IMAGE = 5
 """As in COCO and Flickr30K."""
-_LONE = Domain(num_things_shares=(1.0,))
 _SWAP_SCENES = Domain(num_things_shares=(0.0, 0.75, 0.25), repeat_share=0.0)
 
 
@@ -60,7 +59,10 @@ def species_classification(config: MiniwebConfig, name: str) -> list[Item]:
     """Return images of one thing each, all species equally often."""
     names = [SPECIES_CLASSES[index % len(SPECIES_CLASSES)] for index in range(config.counts.species)]
     return [
-        Item(_lone_scene(config, name, index, species), label=SPECIES_CLASSES.index(species))
+        Item(
+            _lone_scene(config, name, index, SPECIES_BY_NAME[species].kind, species),
+            label=SPECIES_CLASSES.index(species),
+        )
         for index, species in enumerate(names)
     ]
 
@@ -80,23 +82,16 @@ def colour_swap(config: MiniwebConfig, name: str) -> list[Item]:
     return list(islice(_swap_items(config, name), config.counts.swap))
 
 
-def _lone_scene(config: MiniwebConfig, split_name: str, index: int, name: str) -> Scene:
-    """Return a scene with one thing of the given species or kind."""
+def _lone_scene(config: MiniwebConfig, split_name: str, index: int, kind: str, species: str | None = None) -> Scene:
+    """Return a scene with one thing of the given kind and, if told, species."""
     split = SPLITS[split_name]
     generator = numpy_generator(config.seed, "scene", split_name, index)
-    for _ in count():
-        scene = draw_scene(config, split, generator, _LONE)
-        thing = scene.things[0]
-        if name in KINDS:
-            if thing.kind == name:
-                return scene
-            continue
-        look = (SPECIES_BY_NAME[name], thing.colour, thing.size)
-        cell = cell_middles(generator, 1, config.layout.grid)[0]
-        changed = replace(scene, things=(place(generator, look, cell, config.layout),))
+    domain = Domain(num_things_shares=(1.0,), kind_shares={kind: 1.0})
+    while True:
+        scene = draw_scene(config, split, generator, domain)
+        changed = scene if species is None else replace(scene, things=(replace(scene.things[0], species=species),))
         if belongs(changed, split):
             return changed
-    raise AssertionError("unreachable")
 
 
 def _swap_items(config: MiniwebConfig, name: str) -> Iterator[Item]:

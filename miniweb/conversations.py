@@ -34,13 +34,21 @@ def build_captioner_images(config: MiniwebConfig, folder: Path, index: int, num_
     return Made(files, tuple(scenes))
 
 
-def build_conversations(config: MiniwebConfig, folder: Path, name: str) -> Made:
-    """Write one conversation file of the captioner."""
-    path = folder / "captioner" / f"{name}.json"
-    if name == "text":
-        write_conversations(path, [_text_record(config, index) for index in range(config.counts.captioner_text)])
-    else:
-        write_conversations(path, [_record(config, name, index) for index in range(config.counts.captioner)])
+def build_conversations(config: MiniwebConfig, folder: Path) -> Made:
+    """Write the captioner's conversation files, `captioner/NAME.json`."""
+    scenes = [split_scene(config, SPLITS["captioner"], index) for index in range(config.counts.captioner)]
+    files = []
+    for name in _WRITERS:
+        records = [_record(config, name, index, scene) for index, scene in enumerate(scenes)]
+        files.append(folder / "captioner" / f"{name}.json")
+        write_conversations(files[-1], records)
+    return Made(tuple(files))
+
+
+def build_texts(config: MiniwebConfig, folder: Path) -> Made:
+    """Write `captioner/text.json`: descriptions without an image."""
+    path = folder / "captioner" / "text.json"
+    write_conversations(path, [_text_record(config, index) for index in range(config.counts.captioner_text)])
     return Made((path,))
 
 
@@ -73,11 +81,9 @@ _WRITERS: Mapping[str, Writer] = {
     "detail": _detail,
     "detail_all_species": _detail_all_species,
 }
-CONVERSATION_FILES: tuple[str, ...] = (*_WRITERS, "text")
 
 
-def _record(config: MiniwebConfig, name: str, index: int) -> Conversation:
-    scene = split_scene(config, SPLITS["captioner"], index)
+def _record(config: MiniwebConfig, name: str, index: int, scene: Scene) -> Conversation:
     turns: list[Turn] = []
     for question, answer in _WRITERS[name](config, scene, index):
         turns += [Turn("user", question if turns else f"{IMAGE_TOKEN}\n{question}"), Turn("assistant", answer)]

@@ -7,5 +7,5 @@ from miniweb.scene import Scene
 def similarity(text: str, scene: Scene) -> float:
     """Return how well a text fits a scene: 1 if all its claims are true, -1 if all are wrong, 0 if it makes none."""
     checked = claims.check(claims.parse(text), scene)
-    num_true, num_false = len(checked.supported), len(checked.unsupported)
-    return (num_true - num_false) / max(1, num_true + num_false)
+    num_false = len(checked.unsupported) + len(checked.void)
+    return (len(checked.supported) - num_false) / max(1, checked.num_claims)

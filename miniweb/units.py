@@ -8,7 +8,7 @@ from pathlib import Path
 
 from miniweb.benchmarks import BENCHMARKS, build_benchmark
 from miniweb.config import MiniwebConfig
-from miniweb.conversations import CONVERSATION_FILES, build_captioner_images, build_conversations
+from miniweb.conversations import build_captioner_images, build_conversations, build_texts
 from miniweb.plain_shards import PLAIN_SPLITS, build_plain_shard
 from miniweb.products import Made
 from miniweb.prompts import PROMPT_FILES, build_prompt_images, build_prompts
@@ -34,7 +34,7 @@ class Unit:
 
 
 def list_units(config: MiniwebConfig) -> list[Unit]:
-    """Return every piece of the build; those that can't be divided come first, to keep all processes busy to the end."""
+    """Return every piece of the build; the indivisible ones first, so that no process ends late."""
     counts = config.counts
     sharded = {
         "web": counts.web,
@@ -46,7 +46,7 @@ def list_units(config: MiniwebConfig) -> list[Unit]:
         for part, num_rows in sharded.items()
         for index, start in enumerate(range(0, num_rows, config.shard_size))
     ]
-    whole = [*(f"benchmark_{name}" for name in BENCHMARKS), *(f"conversations_{name}" for name in CONVERSATION_FILES)]
+    whole = [*(f"benchmark_{name}" for name in BENCHMARKS), "captioner_conversations", "captioner_texts"]
     whole += [*(f"prompts_{name}" for name in PROMPT_FILES), "prompt_images"]
     return [*(Unit(part) for part in whole), *units]
 
@@ -91,8 +91,6 @@ def _builder(part: str) -> Builder:
     prefix, _, name = part.partition("_")
     if prefix == "benchmark":
         return lambda config, folder, unit: build_benchmark(config, folder, name)
-    if prefix == "conversations":
-        return lambda config, folder, unit: build_conversations(config, folder, name)
     if prefix == "prompts":
         return lambda config, folder, unit: build_prompts(config, folder, name)
     return _OTHER_BUILDERS[part]
@@ -101,6 +99,8 @@ def _builder(part: str) -> Builder:
 _OTHER_BUILDERS: Mapping[str, Builder] = {
     "web": lambda config, folder, unit: build_web_shard(config, folder, unit.index, unit.num_rows),
     "captioner_images": lambda config, folder, unit: build_captioner_images(config, folder, unit.index, unit.num_rows),
+    "captioner_conversations": lambda config, folder, unit: build_conversations(config, folder),
+    "captioner_texts": lambda config, folder, unit: build_texts(config, folder),
     "prompt_images": lambda config, folder, unit: build_prompt_images(config, folder),
 }
 

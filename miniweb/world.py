@@ -1,7 +1,10 @@
 """The small web's world: its catalogue, and how scenes are drawn at random from it, domain by domain."""
 
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import accumulate
 from typing import Literal
 
 import numpy as np
@@ -61,6 +64,18 @@ class LayoutConfig:
         return min(0.4 * RELATION_GAP, 0.4 * (1 / self.grid - RELATION_GAP))
 
 
+class Wheel:
+    """Names to be drawn with unequal chances."""
+
+    def __init__(self, shares: Mapping[str, float]):
+        self._names = tuple(shares)
+        self._sums = list(accumulate(shares.values()))
+
+    def pick(self, generator: np.random.Generator) -> str:
+        """Draw a name."""
+        return self._names[bisect_right(self._sums, generator.random() * self._sums[-1])]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Domain:
     """How often what occurs in one family of pictures. All shares are relative and need not add up to one."""
@@ -73,6 +88,30 @@ class Domain:
     """Of large things."""
     repeat_share: float = 0.12
     """Of scenes with two things or more in which one thing has a double: same species, colour and size."""
+
+    def __post_init__(self) -> None:
+        if not 1 <= len(self.num_things_shares) <= MAX_THINGS:
+            wanted = f"1 to {MAX_THINGS} shares"
+            raise UserError("num_things_shares", found=tuple(self.num_things_shares), wanted=wanted)
+
+    @cached_property
+    def counts(self) -> Wheel:
+        """Numbers of things, as text."""
+        return Wheel({str(number + 1): share for number, share in enumerate(self.num_things_shares)})
+
+    @cached_property
+    def kinds(self) -> Wheel:
+        """Kinds of things."""
+        return Wheel(self.kind_shares)
+
+    @cached_property
+    def backgrounds(self) -> Wheel:
+        """Places."""
+        return Wheel(self.background_shares)
+
+
+_SPECIES_WHEELS = {kind: Wheel({species.name: species.weight for species in SPECIES[kind]}) for kind in KINDS}
+_COLOUR_NAMES = tuple(COLOURS)
 
 
 def _skewed(names: Sequence[str], favoured: Sequence[str], factor: float) -> dict[str, float]:
@@ -109,12 +148,6 @@ DOMAINS: Mapping[DomainName, Domain] = {
 }
 
 
-def _pick(generator: np.random.Generator, shares: Mapping[str, float]) -> str:
-    names = tuple(shares)
-    cumulative = np.cumsum(tuple(shares.values()))
-    return names[int(np.searchsorted(cumulative, generator.random() * cumulative[-1], side="right"))]
-
-
 def cell_middles(generator: np.random.Generator, num_things: int, grid: int) -> list[tuple[float, float]]:
     """Draw the middles of distinct cells, in reading order; a lone thing may also stand in the very middle."""
     middles = [((column + 0.5) / grid, (row + 0.5) / grid) for row in range(grid) for column in range(grid)]
@@ -125,11 +158,12 @@ def cell_middles(generator: np.random.Generator, num_things: int, grid: int) -> 
 
 
 def _pick_look(generator: np.random.Generator, domain: Domain, taken: set[str]) -> tuple[Species, str, Size]:
-    free = {kind: share for kind, share in domain.kind_shares.items() if kind not in taken}
-    kind = _pick(generator, free)
-    species = _pick(generator, {species.name: species.weight for species in SPECIES[kind]})
-    colour = tuple(COLOURS)[int(generator.integers(len(COLOURS)))]
-    return SPECIES_BY_NAME[species], colour, "large" if generator.random() < domain.large_share else "small"
+    kind = domain.kinds.pick(generator)
+    while kind in taken:
+        kind = domain.kinds.pick(generator)
+    species = SPECIES_BY_NAME[_SPECIES_WHEELS[kind].pick(generator)]
+    colour = _COLOUR_NAMES[int(generator.random() * len(_COLOUR_NAMES))]
+    return species, colour, "large" if generator.random() < domain.large_share else "small"
 
 
 def place(
@@ -158,10 +192,7 @@ def sample_scene(
 ) -> Scene:
     """Draw a scene at random: kinds differ within a scene, but for doubles, which agree in all but position."""
     rules = DOMAINS[domain] if isinstance(domain, str) else domain
-    counts = {str(number + 1): share for number, share in enumerate(rules.num_things_shares)}
-    num_things = int(_pick(generator, counts))
-    if num_things > MAX_THINGS:
-        raise UserError("num_things_shares", found=rules.num_things_shares, wanted=f"{MAX_THINGS} shares at most")
+    num_things = int(rules.counts.pick(generator))
     has_double = num_things > 1 and generator.random() < rules.repeat_share
     looks: list[tuple[Species, str, Size]] = []
     for _ in range(num_things - has_double):
@@ -171,4 +202,4 @@ def sample_scene(
     order = generator.permutation(num_things)
     cells = cell_middles(generator, num_things, layout.grid)
     things = tuple(place(generator, looks[index], cell, layout) for index, cell in zip(order, cells, strict=True))
-    return Scene(_pick(generator, rules.background_shares), things)
+    return Scene(rules.backgrounds.pick(generator), things)

@@ -5,6 +5,8 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from PIL import Image, ImageDraw
 
+from miniweb.art.shapes import Number, Point
+
 RGB = tuple[int, int, int]
 
 OVERSAMPLING = 2
@@ -19,34 +21,34 @@ class _Easel:
         self._draw = ImageDraw.Draw(self.image)
         self._unit = min(self.image.size)
 
-    def between(self, low: float, high: float) -> float:
+    def between(self, low: Number, high: Number) -> float:
         return low + (high - low) * float(self.generator.random())
 
-    def box(self, left: float, top: float, right: float, bottom: float, ink: RGB) -> None:
+    def box(self, left: Number, top: Number, right: Number, bottom: Number, ink: RGB) -> None:
         width, height = self.image.size
         self._draw.rectangle((left * width, top * height, right * width, bottom * height), fill=ink)
 
-    def polygon(self, points: list[tuple[float, float]], ink: RGB) -> None:
+    def polygon(self, points: list[Point], ink: RGB) -> None:
         width, height = self.image.size
         self._draw.polygon([(x * width, y * height) for x, y in points], fill=ink)
 
-    def disc(self, x: float, y: float, radius: float, ink: RGB, flatness: float = 1.0) -> None:
+    def disc(self, x: Number, y: Number, radius: Number, ink: RGB, flatness: Number = 1.0) -> None:
         """Fill an ellipse; the radius is a share of the shorter side, so that discs are round in any picture."""
         width, height = self.image.size
         rx, ry = radius * self._unit, radius * self._unit * flatness
         self._draw.ellipse((x * width - rx, y * height - ry, x * width + rx, y * height + ry), fill=ink)
 
-    def stroke(self, points: list[tuple[float, float]], ink: RGB, thickness: float) -> None:
+    def stroke(self, points: list[Point], ink: RGB, thickness: Number) -> None:
         width, height = self.image.size
         scaled = [(x * width, y * height) for x, y in points]
         self._draw.line(scaled, fill=ink, width=max(1, round(thickness * self._unit)), joint="curve")
 
-    def cloud(self, x: float, y: float, size: float, ink: RGB) -> None:
+    def cloud(self, x: Number, y: Number, size: Number, ink: RGB) -> None:
         for dx, dy, radius in ((-0.9, 0.1, 0.6), (0.0, -0.2, 0.8), (0.9, 0.1, 0.6), (0.0, 0.3, 0.7)):
             self.disc(x + dx * size, y + dy * size, radius * size, ink, 0.7)
 
 
-def _heaven(easel: _Easel, horizon: float, top: RGB, bottom: RGB) -> None:
+def _heaven(easel: _Easel, horizon: Number, top: RGB, bottom: RGB) -> None:
     for band in range(6):
         share = band / 5
         ink = tuple(round(a + (b - a) * share) for a, b in zip(top, bottom, strict=True))
@@ -131,9 +133,8 @@ def _street(easel: _Easel) -> None:
 
 def _room(easel: _Easel) -> None:
     skirting = easel.between(0.62, 0.72)
-    wall, stripe = (
-        ((250, 236, 218), (244, 226, 204)) if easel.between(0, 1) < 0.5 else ((240, 230, 240), (230, 218, 232))
-    )
+    papers = (((250, 236, 218), (244, 226, 204)), ((240, 230, 240), (230, 218, 232)))
+    wall, stripe = papers[int(easel.between(0, 2))]
     easel.box(0, 0, 1, skirting, wall)
     step = easel.between(0.1, 0.14)
     for i in range(12):

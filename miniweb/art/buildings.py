@@ -1,7 +1,7 @@
 """Houses, tents, boats and what drives or flies."""
 
 from miniweb.art.pen import Pen, inked
-from miniweb.art.shapes import arc, bands, bars, box, dots, ellipse, heart, mirror
+from miniweb.art.shapes import Number, arc, bands, bars, box, dots, ellipse, heart, mirror
 
 
 def house(pen: Pen, style: str) -> None:
@@ -64,7 +64,7 @@ def boat(pen: Pen, style: str) -> None:
     pen.paint(hull, inside=inked([[(0, 80), (100, 80), (100, 96), (0, 96)]], "shade"))
 
 
-def _wheel(pen: Pen, cx: float, cy: float, radius: float) -> None:
+def _wheel(pen: Pen, cx: Number, cy: Number, radius: Number) -> None:
     pen.paint(ellipse(cx, cy, radius), "dark")
     pen.patch(ellipse(cx, cy, radius * 0.45), "metal")
 

@@ -1,7 +1,7 @@
 """What grows, swims, walks and flies by itself."""
 
 from miniweb.art.pen import Pen, inked
-from miniweb.art.shapes import Shape, arc, around, bands, bars, box, dots, ellipse, mirror, rotate
+from miniweb.art.shapes import Number, Shape, arc, around, bands, bars, box, dots, ellipse, mirror, rotate
 
 
 def tree(pen: Pen, style: str) -> None:
@@ -21,7 +21,7 @@ def tree(pen: Pen, style: str) -> None:
         pen.paint(ellipse(50, 42, 22, 40), inside=inked(bands((24, 42, 60), 8)))
 
 
-def _bird_body(pen: Pen, cx: float, cy: float, inside: list[tuple[Shape, str]]) -> None:
+def _bird_body(pen: Pen, cx: Number, cy: Number, inside: list[tuple[Shape, str]]) -> None:
     pen.paint([(cx + 30, cy - 22), (cx + 46, cy - 16), (cx + 30, cy - 10)], "gold")
     pen.paint(ellipse(cx + 20, cy - 16, 16))
     pen.paint(ellipse(cx, cy, 32, 22), inside=[*inside])
@@ -80,9 +80,9 @@ def flower(pen: Pen, style: str) -> None:
             pen.paint(ellipse(x, y, 15))
         pen.paint(ellipse(50, 36, 9), "accent")
         return
-    for turn in range(12):
-        pen.paint(rotate(ellipse(50, 14, 6, 13), 30 * turn, 50, 36))
-    pen.paint(ellipse(50, 36, 17), "accent")
+    for turn in range(9):
+        pen.paint(rotate(ellipse(50, 16, 9, 15), 40 * turn, 50, 37))
+    pen.paint(ellipse(50, 37, 12), "accent")
 
 
 def cat(pen: Pen, style: str) -> None:
@@ -132,7 +132,7 @@ def mushroom(pen: Pen, style: str) -> None:
         pen.paint([(4, 16), (96, 16), (64, 58), (36, 58)])
         pen.paint(ellipse(50, 17, 46, 10), "shade")
     else:
-        pen.paint([(50, 2), (84, 66), (16, 66)], inside=inked(bands((28, 48), 9)))
+        pen.paint([(50, 2), (92, 70), (8, 70)], inside=inked(bands((30, 50), 7)))
 
 
 def turtle(pen: Pen, style: str) -> None:

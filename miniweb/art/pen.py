@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from PIL import Image, ImageDraw
 
-from miniweb.art.shapes import Point, Shape
+from miniweb.art.shapes import Number, Point, Shape
 from miniweb.catalogue import Colour
 
 Ink = str | tuple[int, int, int]
@@ -47,7 +47,7 @@ class Pen:
         """Fill a shape without an outline."""
         self._draw.polygon(self._scaled(shape), fill=self._rgb(ink))
 
-    def line(self, points: list[Point], ink: Ink = "dark", width: float = OUTLINE_UNITS) -> None:
+    def line(self, points: list[Point], ink: Ink = "dark", width: Number = OUTLINE_UNITS) -> None:
         """Draw an open line with round ends."""
         scaled = self._scaled(points)
         rgb = self._rgb(ink)
@@ -56,7 +56,7 @@ class Pen:
         for x, y in (scaled[0], scaled[-1]):
             self._draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=rgb)
 
-    def rod(self, points: list[Point], ink: Ink, width: float) -> None:
+    def rod(self, points: list[Point], ink: Ink, width: Number) -> None:
         """Draw an open line that has an outline of its own."""
         self.line(points, "dark", width + 1.6 * OUTLINE_UNITS)
         self.line(points, ink, width)
@@ -78,7 +78,7 @@ class Pen:
         return self._inks[ink] if isinstance(ink, str) else ink
 
     @staticmethod
-    def _pixels(units: float) -> int:
+    def _pixels(units: Number) -> int:
         return max(1, round(units * SHEET_PX / 100))
 
     @staticmethod

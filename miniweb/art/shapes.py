@@ -3,23 +3,24 @@
 import math
 from collections.abc import Sequence
 
-Point = tuple[float, float]
+Number = float | int
+Point = tuple[Number, Number]
 Shape = list[Point]
 
 
-def arc(cx: float, cy: float, rx: float, ry: float, start_degrees: float, end_degrees: float) -> Shape:
+def arc(cx: Number, cy: Number, rx: Number, ry: Number, start_degrees: Number, end_degrees: Number) -> Shape:
     """Return points along an ellipse, clockwise from the right-hand side."""
     num = max(8, int(abs(end_degrees - start_degrees) / 6))
     angles = [math.radians(start_degrees + (end_degrees - start_degrees) * i / num) for i in range(num + 1)]
     return [(cx + rx * math.cos(angle), cy + ry * math.sin(angle)) for angle in angles]
 
 
-def ellipse(cx: float, cy: float, rx: float, ry: float | None = None) -> Shape:
+def ellipse(cx: Number, cy: Number, rx: Number, ry: Number | None = None) -> Shape:
     """Return an ellipse, or a circle when `ry` is left out."""
     return arc(cx, cy, rx, rx if ry is None else ry, 0, 360)
 
 
-def box(left: float, top: float, right: float, bottom: float, radius: float = 0) -> Shape:
+def box(left: Number, top: Number, right: Number, bottom: Number, radius: Number = 0) -> Shape:
     """Return a rectangle, with rounded corners where `radius` is above 0."""
     if radius <= 0:
         return [(left, top), (right, top), (right, bottom), (left, bottom)]
@@ -32,7 +33,7 @@ def box(left: float, top: float, right: float, bottom: float, radius: float = 0)
     return points
 
 
-def star(cx: float, cy: float, radius: float, num_points: int = 5, depth: float = 0.45) -> Shape:
+def star(cx: Number, cy: Number, radius: Number, num_points: int = 5, depth: Number = 0.45) -> Shape:
     """Return a star whose inner corners lie at `depth` of the radius."""
     points: Shape = []
     for i in range(2 * num_points):
@@ -42,7 +43,7 @@ def star(cx: float, cy: float, radius: float, num_points: int = 5, depth: float 
     return points
 
 
-def heart(cx: float, cy: float, radius: float) -> Shape:
+def heart(cx: Number, cy: Number, radius: Number) -> Shape:
     """Return a heart that is about two radii wide."""
     points: Shape = []
     for i in range(48):
@@ -53,33 +54,33 @@ def heart(cx: float, cy: float, radius: float) -> Shape:
     return points
 
 
-def rotate(shape: Shape, degrees: float, cx: float = 50, cy: float = 50) -> Shape:
+def rotate(shape: Shape, degrees: Number, cx: Number = 50, cy: Number = 50) -> Shape:
     """Turn a shape clockwise about a point."""
     cosine, sine = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
     return [(cx + (x - cx) * cosine - (y - cy) * sine, cy + (x - cx) * sine + (y - cy) * cosine) for x, y in shape]
 
 
-def mirror(shape: Shape, about_x: float = 50) -> Shape:
+def mirror(shape: Shape, about_x: Number = 50) -> Shape:
     """Mirror a shape left to right."""
     return [(2 * about_x - x, y) for x, y in shape]
 
 
-def around(cx: float, cy: float, distance: float, num: int, start_degrees: float = -90) -> list[Point]:
+def around(cx: Number, cy: Number, distance: Number, num: int, start_degrees: Number = -90) -> list[Point]:
     """Return points evenly spaced on a circle."""
     angles = [math.radians(start_degrees + 360 * i / num) for i in range(num)]
     return [(cx + distance * math.cos(angle), cy + distance * math.sin(angle)) for angle in angles]
 
 
-def dots(centres: Sequence[Point], radius: float) -> list[Shape]:
+def dots(centres: Sequence[Point], radius: Number) -> list[Shape]:
     """Return a circle about each point."""
     return [ellipse(x, y, radius) for x, y in centres]
 
 
-def bars(lefts: Sequence[float], width: float, top: float = 0, bottom: float = 100) -> list[Shape]:
+def bars(lefts: Sequence[Number], width: Number, top: Number = 0, bottom: Number = 100) -> list[Shape]:
     """Return upright bars."""
     return [box(left, top, left + width, bottom) for left in lefts]
 
 
-def bands(tops: Sequence[float], height: float, left: float = 0, right: float = 100) -> list[Shape]:
+def bands(tops: Sequence[Number], height: Number, left: Number = 0, right: Number = 100) -> list[Shape]:
     """Return level bands."""
     return [box(left, top, right, top + height) for top in tops]
