@@ -11,7 +11,7 @@ def main() -> None:
 
     config = parse(MiniwebConfig, None, prog="python -m miniweb", description="Build a small web with known truth.")
     manifest = build(config)
-    print(f"{config.output_dir}: {sum(manifest['num_scenes'].values())} scenes, fingerprint {manifest['fingerprint']}")
+    print(f"{config.output_dir}: {manifest['num_files']} files, fingerprint {manifest['fingerprint']}")
 
 
 if __name__ == "__main__":

@@ -48,7 +48,7 @@ def tent(pen: Pen, style: str) -> None:
 
 def boat(pen: Pen, style: str) -> None:
     """Draw a boat."""
-    hull = [(6, 64), (94, 64), (80, 92), (20, 92)]
+    hull = [(4, 62), (96, 62), (82, 96), (18, 96)]
     if style == "sail":
         pen.line([(46, 64), (46, 6)], "dark", 6)
         pen.paint([(50, 8), (50, 58), (88, 58)], "white")
@@ -61,7 +61,7 @@ def boat(pen: Pen, style: str) -> None:
         for left in (12, 50):
             sail = [(left, 14), (left + 30, 8), (left + 36, 56), (left, 56)]
             pen.paint(sail, "white", inside=inked(bands((18, 36), 9), "body"))
-    pen.paint(hull, inside=inked([[(0, 80), (100, 80), (100, 96), (0, 96)]], "shade"))
+    pen.paint(hull, inside=inked([[(0, 86), (100, 86), (100, 98), (0, 98)]], "shade"))
 
 
 def _wheel(pen: Pen, cx: Number, cy: Number, radius: Number) -> None:
@@ -83,7 +83,7 @@ def car(pen: Pen, style: str) -> None:
         pen.paint(box(2, 28, 26, 40), "accent")
         pen.line([(14, 40), (14, 56)], "dark", 6)
         body = [(4, 54), (36, 52), (48, 40), (62, 40), (72, 54), (97, 66), (97, 80), (4, 80)]
-        pen.paint(body, inside=inked([box(40, 30, 48, 90), box(54, 30, 62, 90)]))
+        pen.paint(body, inside=inked([box(52, 30, 64, 90)]))
     else:
         pen.paint([*arc(48, 52, 32, 32, 180, 360)])
         pen.paint([*arc(44, 50, 21, 21, 180, 270), (44, 50)], "glass")

@@ -1,6 +1,6 @@
 """What grows, swims, walks and flies by itself."""
 
-from miniweb.art.pen import Pen, inked
+from miniweb.art.pen import Ink, Pen, inked
 from miniweb.art.shapes import Number, Shape, arc, around, bands, bars, box, dots, ellipse, mirror, rotate
 
 
@@ -21,10 +21,10 @@ def tree(pen: Pen, style: str) -> None:
         pen.paint(ellipse(50, 42, 22, 40), inside=inked(bands((24, 42, 60), 8)))
 
 
-def _bird_body(pen: Pen, cx: Number, cy: Number, inside: list[tuple[Shape, str]]) -> None:
+def _bird_body(pen: Pen, cx: Number, cy: Number, inside: list[tuple[Shape, Ink]]) -> None:
     pen.paint([(cx + 30, cy - 22), (cx + 46, cy - 16), (cx + 30, cy - 10)], "gold")
     pen.paint(ellipse(cx + 20, cy - 16, 16))
-    pen.paint(ellipse(cx, cy, 32, 22), inside=[*inside])
+    pen.paint(ellipse(cx, cy, 32, 22), inside=inside)
     pen.patch(ellipse(cx + 20, cy - 12, 13), "body")
     pen.patch(ellipse(cx + 24, cy - 19, 4), "accent")
     pen.patch(ellipse(cx + 25, cy - 19, 2), "dark")
@@ -43,7 +43,7 @@ def bird(pen: Pen, style: str) -> None:
         for degrees in (-30, 0, 30):
             pen.paint(rotate([(61, 34), (66, 8), (71, 34)], degrees, 66, 34), "accent")
     stripes = inked(bars((24, 40, 56), 7)) if style == "striped" else []
-    _bird_body(pen, 48, 60, [*stripes])
+    _bird_body(pen, 48, 60, stripes)
     if style != "striped":
         pen.paint([(26, 54), (58, 54), (40, 76)], "shade")
 

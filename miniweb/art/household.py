@@ -1,7 +1,7 @@
 """What stands, hangs or lies about indoors."""
 
 from miniweb.art.pen import Pen, inked
-from miniweb.art.shapes import Shape, arc, around, bars, box, dots, ellipse, rotate, star
+from miniweb.art.shapes import Point, Shape, arc, around, bars, box, dots, ellipse, rotate, star
 
 
 def cup(pen: Pen, style: str) -> None:
@@ -64,16 +64,13 @@ def umbrella(pen: Pen, style: str) -> None:
             inside=inked(dots([(50, 32), (30, 44), (70, 44), (50, 56), (12, 52), (88, 52)], 6)),
         )
         return
-    scallops: Shape = []
+    scallops: list[Point] = []
     for cx in (80.7, 50, 19.3):
         scallops += arc(cx, 54, 15.3, 8, 0, -180)
     canopy = [*arc(50, 54, 46, 46, 180, 360), *scallops]
-    wedges: list[Shape] = [
-        [(50, 4), (20, 60), (36, 60)],
-        [(50, 4), (64, 60), (80, 60)],
-        [(50, 4), (100, 30), (100, 60)],
-    ]
-    pen.paint(canopy, inside=inked([*wedges, [(50, 4), (-8, 60), (6, 60)]]) if style == "striped" else ())
+    wedges: list[Shape] = [[(50, 4), (left, 60), (left + 13, 60)] for left in (-7, 22, 65)]
+    wedges.append([(50, 4), (100, 38), (100, 60)])
+    pen.paint(canopy, inside=inked(wedges) if style == "striped" else ())
 
 
 def hat(pen: Pen, style: str) -> None:

@@ -47,7 +47,7 @@ class Pen:
         """Fill a shape without an outline."""
         self._draw.polygon(self._scaled(shape), fill=self._rgb(ink))
 
-    def line(self, points: list[Point], ink: Ink = "dark", width: Number = OUTLINE_UNITS) -> None:
+    def line(self, points: Shape, ink: Ink = "dark", width: Number = OUTLINE_UNITS) -> None:
         """Draw an open line with round ends."""
         scaled = self._scaled(points)
         rgb = self._rgb(ink)
@@ -56,12 +56,12 @@ class Pen:
         for x, y in (scaled[0], scaled[-1]):
             self._draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=rgb)
 
-    def rod(self, points: list[Point], ink: Ink, width: Number) -> None:
+    def rod(self, points: Shape, ink: Ink, width: Number) -> None:
         """Draw an open line that has an outline of its own."""
         self.line(points, "dark", width + 1.6 * OUTLINE_UNITS)
         self.line(points, ink, width)
 
-    def _paint_inside(self, points: list[Point], inner: list[tuple[Shape, Ink]]) -> None:
+    def _paint_inside(self, points: Shape, inner: list[tuple[Shape, Ink]]) -> None:
         mask = Image.new("L", self.image.size, 0)
         ImageDraw.Draw(mask).polygon(points, fill=255)
         layer = self.image.copy()
@@ -70,7 +70,7 @@ class Pen:
             draw.polygon(self._scaled(shape), fill=self._rgb(ink))
         self.image.paste(layer, (0, 0), mask)
 
-    def _outline(self, points: list[Point]) -> None:
+    def _outline(self, points: Shape) -> None:
         closed = [*points, points[0], points[1]]
         self._draw.line(closed, fill=self._rgb("dark"), width=self._pixels(OUTLINE_UNITS), joint="curve")
 
@@ -82,7 +82,7 @@ class Pen:
         return max(1, round(units * SHEET_PX / 100))
 
     @staticmethod
-    def _scaled(shape: list[Point]) -> list[Point]:
+    def _scaled(shape: Shape) -> list[Point]:
         return [(x * SHEET_PX / 100, y * SHEET_PX / 100) for x, y in shape]
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 Number = float | int
 Point = tuple[Number, Number]
-Shape = list[Point]
+Shape = Sequence[Point]
 
 
 def arc(cx: Number, cy: Number, rx: Number, ry: Number, start_degrees: Number, end_degrees: Number) -> Shape:
@@ -25,7 +25,7 @@ def box(left: Number, top: Number, right: Number, bottom: Number, radius: Number
     if radius <= 0:
         return [(left, top), (right, top), (right, bottom), (left, bottom)]
     corners = ((right, top, -90), (right, bottom, 0), (left, bottom, 90), (left, top, 180))
-    points: Shape = []
+    points: list[Point] = []
     for x, y, start in corners:
         cx = x - radius if x == right else x + radius
         cy = y + radius if y == top else y - radius
@@ -35,7 +35,7 @@ def box(left: Number, top: Number, right: Number, bottom: Number, radius: Number
 
 def star(cx: Number, cy: Number, radius: Number, num_points: int = 5, depth: Number = 0.45) -> Shape:
     """Return a star whose inner corners lie at `depth` of the radius."""
-    points: Shape = []
+    points: list[Point] = []
     for i in range(2 * num_points):
         angle = math.radians(-90 + 180 * i / num_points)
         length = radius if i % 2 == 0 else radius * depth
@@ -45,7 +45,7 @@ def star(cx: Number, cy: Number, radius: Number, num_points: int = 5, depth: Num
 
 def heart(cx: Number, cy: Number, radius: Number) -> Shape:
     """Return a heart that is about two radii wide."""
-    points: Shape = []
+    points: list[Point] = []
     for i in range(48):
         t = 2 * math.pi * i / 48
         x = 16 * math.sin(t) ** 3
