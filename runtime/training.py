@@ -48,7 +48,9 @@ class Training:
 
         Raises NonFiniteError, leaving model, optimizer and EMA as they were.
         """
-        self.engine.module.train()
+        if not self.engine.model.training:
+            # A callback may have left it in evaluation mode; frozen parts that were put there on purpose stay so.
+            self.engine.model.train()
         self.optimizer.zero_grad(set_to_none=True)
         sums = compute_gradients(
             self.engine, self._task, microbatches, seed=self._seed, step=step, batch_size=self._config.batch_size
