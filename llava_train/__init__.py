@@ -1,1 +1,1 @@
-"""Fine-tune the captioner."""
+"""Fine-tune a LLaVA captioner: conversations and a CLIP in, a `LlavaForConditionalGeneration` directory out."""

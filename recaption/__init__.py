@@ -1,1 +1,1 @@
-"""Caption shards in bulk."""
+"""Caption shards in bulk: shards or a folder of pictures in, one sidecar of captions per shard out."""

@@ -1,0 +1,17 @@
+"""`python -m llava_train --config FILE --data D/captioner --vision_tower F/export/hf --output_dir R`."""
+
+from llava_train.config import FineTuneConfig
+from runtime.config import parse
+from runtime.entry import run_entry
+
+
+def main() -> None:
+    """Fine-tune a captioner and say where it was published."""
+    config = parse(FineTuneConfig, None, prog="python -m llava_train", description="Fine-tune a LLaVA captioner.")
+    from llava_train.phases import fine_tune
+
+    print(f"captioner: {fine_tune(config)}")
+
+
+if __name__ == "__main__":
+    run_entry(main)

@@ -1,0 +1,112 @@
+"""What a captioner is made of and how its phases train."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from runtime.errors import UserError
+from runtime.loop_config import LoopConfig
+
+Rendering = Literal["chat", "plain"]
+PhaseName = Literal["language", "align", "instruct", "detail"]
+Part = Literal["vision_tower", "projector", "language_model"]
+
+PHASES: tuple[PhaseName, ...] = ("language", "align", "instruct", "detail")
+"""All phases, in the only order in which they may run."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LanguageModelConfig:
+    """A small LLaMA, trained from scratch, and its tokenizer."""
+
+    width: int = 160
+    """Hidden width."""
+    num_layers: int = 3
+    """Transformer blocks."""
+    head_width: int = 32
+    """Width of one attention head; servers have been tried with 32."""
+    mlp_width: int = 416
+    """Inner width of the gated MLP."""
+    vocab_size: int = 1024
+    """Rows of the embedding, special tokens included; byte-pair merges are learned up to it."""
+    max_length_tokens: int = 512
+    """Longest sequence the model is declared for, image tokens included."""
+    initializer_range: float = 0.06
+    """Standard deviation of initial weights: with 0.02, narrow models ignore the image."""
+    embedding_std: float = 0.1
+    """Standard deviation of initial token embeddings."""
+
+    def __post_init__(self) -> None:
+        if self.width % self.head_width:
+            raise UserError(
+                "not a multiple of head_width", where="language_model.width", found=self.width, wanted=self.head_width
+            )
+        for name in ("num_layers", "mlp_width", "vocab_size", "max_length_tokens"):
+            if getattr(self, name) < 1:
+                raise UserError(
+                    "out of range", where=f"language_model.{name}", found=getattr(self, name), wanted=">= 1"
+                )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PhaseConfig:
+    """One phase: what it reads, what it moves, how long."""
+
+    conversations: list[str]
+    """LLaVA JSON files inside the data folder; several are read as one data set."""
+    trainable: list[Part]
+    """Parts whose weights move; all others are frozen."""
+    loop: LoopConfig
+    """Updates, batch size, learning rate and the rest of the loop."""
+    rendering: Rendering = "chat"
+    """chat: LLaMA-3's turns, answers supervised; plain: image then answer, the question dropped, as LLaVA aligns."""
+    vision_tower_learning_rate_multiplier: float = 1.0
+    """Factor on the learning rate of the vision tower, where it is trainable."""
+
+    def __post_init__(self) -> None:
+        if not self.conversations:
+            raise UserError("no file named", where="conversations", found="[]", wanted="at least one JSON file")
+        if not self.trainable:
+            raise UserError("nothing to train", where="trainable", found="[]", wanted="at least one part of the model")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FineTuneConfig:
+    """Fine-tune a captioner in the phases of LLaVA, each continuing from the one before."""
+
+    output_dir: Path
+    """Run folder; the captioner is published in its `export/`."""
+    data: Path
+    """Folder with the conversation files, and the pictures that they name."""
+    vision_tower: Path
+    """CLIP as a transformers `CLIPModel` directory, whose vision tower the captioner takes."""
+    language: PhaseConfig
+    """Phase: language model on text alone."""
+    align: PhaseConfig
+    """Phase: the projector learns to speak to the language model."""
+    instruct: PhaseConfig
+    """Phase: questions and descriptions."""
+    detail: PhaseConfig
+    """Phase: detailed captions."""
+    phases: list[PhaseName] = field(default_factory=lambda: list(PHASES))
+    """Phases to run, in order."""
+    language_model: LanguageModelConfig = field(default_factory=LanguageModelConfig)
+    """The language model to build."""
+    image_folder: str = "images"
+    """Folder inside the data folder that the conversations' image paths start from."""
+    seed: int = 0
+    """Seed of everything random."""
+    max_bad_share: float = 0.01
+    """Share of samples whose image may be missing or broken before the run stops."""
+
+    def __post_init__(self) -> None:
+        if not self.phases or list(self.phases) != [name for name in PHASES if name in self.phases]:
+            raise UserError(
+                "wrong list of phases", where="phases", found=self.phases, wanted=f"some of {list(PHASES)} in order"
+            )
+        if not 0 <= self.max_bad_share < 1:
+            raise UserError("out of range", where="max_bad_share", found=self.max_bad_share, wanted="[0, 1)")
+
+    def phase(self, name: PhaseName) -> PhaseConfig:
+        """Return the settings of one phase."""
+        return {"language": self.language, "align": self.align, "instruct": self.instruct, "detail": self.detail}[name]

@@ -1,0 +1,128 @@
+"""What other packages may know of a captioner: load a published one, and let it answer."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+from PIL import Image
+from transformers import AutoTokenizer, LlavaForConditionalGeneration, PreTrainedTokenizerBase
+
+from imagetext.conversations import render_prompt, stop_token_ids
+from llava_train.build import num_image_tokens
+from llava_train.generation import Answer, generate
+from llava_train.pixels import Normaliser, PixelGeometry, read_geometry
+from runtime.device import DeviceName, attention_implementation, pick_device
+from runtime.errors import UserError
+
+__all__ = ["Answer", "LoadedCaptioner", "load_captioner"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadedCaptioner:
+    """A published captioner, ready to answer prompts about pictures."""
+
+    llava: LlavaForConditionalGeneration
+    tokenizer: PreTrainedTokenizerBase
+    geometry: PixelGeometry
+    normaliser: Normaliser
+    device: torch.device
+    precision: torch.dtype
+    """Type of the matrix products; everything else stays in float32."""
+
+    def answer(
+        self,
+        images: Sequence[Image.Image],
+        prompts: Sequence[str],
+        *,
+        max_new_tokens: int = 128,
+        batch_size: int = 64,
+    ) -> list[str]:
+        """Return the greedy answer to each prompt about its picture, in order. Pictures are RGB."""
+        pixels = [self.geometry.prepare(image) for image in images]
+        answers = self.answer_pixels(pixels, prompts, max_new_tokens=max_new_tokens, batch_size=batch_size)
+        return [self.text(answer) for answer in answers]
+
+    def answer_pixels(
+        self,
+        pixels: Sequence[UInt8[np.ndarray, "channel height width"]],
+        prompts: Sequence[str],
+        *,
+        max_new_tokens: int,
+        batch_size: int,
+    ) -> list[Answer]:
+        """Return tokens, finish reason and log-probability for each prompt about its prepared picture.
+
+        Prompts of equal length share a batch, so that nothing is padded.
+        """
+        prompt_ids = {prompt: self.prompt_ids(prompt) for prompt in dict.fromkeys(prompts)}
+        by_length: dict[int, list[int]] = defaultdict(list)
+        for index, prompt in enumerate(prompts):
+            by_length[len(prompt_ids[prompt])].append(index)
+        answers: dict[int, Answer] = {}
+        for indices in by_length.values():
+            for start in range(0, len(indices), batch_size):
+                chunk = indices[start : start + batch_size]
+                ids = torch.tensor([prompt_ids[prompts[index]] for index in chunk], device=self.device)
+                images = torch.from_numpy(np.stack([pixels[index] for index in chunk])).to(self.device)
+                answers.update(zip(chunk, self._generate(ids, images, max_new_tokens), strict=True))
+        return [answers[index] for index in range(len(prompts))]
+
+    def prompt_ids(self, prompt: str) -> list[int]:
+        """Return the tokens of a prompt about one picture, ready to be answered."""
+        return render_prompt(prompt, self.tokenizer, num_image_tokens(self.llava.config.vision_config))
+
+    def text(self, answer: Answer) -> str:
+        """Return an answer's text."""
+        return self.tokenizer.decode(answer.token_ids, skip_special_tokens=True).strip()
+
+    def _generate(self, ids: torch.Tensor, images: torch.Tensor, max_new_tokens: int) -> list[Answer]:
+        enabled = self.precision != torch.float32
+        with torch.autocast(self.device.type, dtype=self.precision if enabled else torch.bfloat16, enabled=enabled):
+            return generate(
+                self.llava,
+                ids,
+                self.normaliser(images),
+                max_new_tokens=max_new_tokens,
+                stop_ids=stop_token_ids(self.tokenizer),
+            )
+
+
+def load_captioner(
+    folder: Path, *, device: DeviceName = "auto", precision: torch.dtype = torch.bfloat16
+) -> LoadedCaptioner:
+    """Load a `LlavaForConditionalGeneration` directory: ours or any other with a LLaMA-3 template.
+
+    Raises UserError when the folder holds no such model, or one with missing weights.
+    """
+    chosen = pick_device(device)
+    llava = _load_llava(folder, attention_implementation(chosen)).to(chosen)
+    geometry = read_geometry(folder)
+    return LoadedCaptioner(
+        llava=llava,
+        tokenizer=AutoTokenizer.from_pretrained(folder),
+        geometry=geometry,
+        normaliser=Normaliser(geometry).to(chosen),
+        device=chosen,
+        precision=precision,
+    )
+
+
+def _load_llava(folder: Path, attention: str) -> LlavaForConditionalGeneration:
+    if not (folder / "config.json").exists():
+        raise UserError(
+            "no captioner here", where=folder, found="no config.json", wanted="a transformers LLaVA directory"
+        )
+    try:
+        llava, report = LlavaForConditionalGeneration.from_pretrained(
+            folder, output_loading_info=True, dtype=torch.float32, attn_implementation=attention
+        )
+    except (OSError, ValueError, RuntimeError) as error:
+        raise UserError("the captioner can't be loaded", where=folder, found=str(error)) from error
+    wrong = [*report["missing_keys"], *report["mismatched_keys"]]
+    if wrong:
+        raise UserError("weights are missing or of another shape", where=folder, found=str(sorted(map(str, wrong))[0]))
+    return llava.eval()

@@ -1,0 +1,131 @@
+"""Train a captioner phase after phase; killed anywhere, the same command continues and ends in the same weights."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from safetensors.torch import load_file, save_file
+from transformers import LlavaForConditionalGeneration, PreTrainedTokenizerBase
+
+from imagetext.conversations import Conversation, Rendered, render_plain, render_training
+from llava_train.build import build_captioner, num_image_tokens
+from llava_train.config import PHASES, FineTuneConfig, PhaseConfig, PhaseName
+from llava_train.corpus import Corpus, prepare_tokenizer, read_corpus
+from llava_train.export import export_captioner
+from llava_train.network import SupervisedCaptioner, inner_tower, num_vision_layers_used
+from llava_train.pixels import Normaliser, PixelGeometry, read_geometry
+from llava_train.source import ConversationSource
+from llava_train.task import AnswerTask
+from runtime.atomic import atomic_path
+from runtime.device import attention_implementation, pick_device
+from runtime.launch import is_main_process
+from runtime.loop import fit
+from runtime.run import Run
+
+PLACES = ("output_dir", "data", "vision_tower")
+"""Where things lie may change between two starts; what the files hold is compared by fingerprint."""
+LOOP_PLACES = ("loop.device", "loop.wandb", "loop.checkpoint_every_updates", "loop.keep_last")
+WEIGHTS = "model.safetensors"
+"""What a finished phase leaves for the next one, in `phases/<name>/`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workbench:
+    """What all phases of a run share."""
+
+    config: FineTuneConfig
+    run: Run
+    corpus: Corpus
+    tokenizer: PreTrainedTokenizerBase
+    geometry: PixelGeometry
+    llava: LlavaForConditionalGeneration
+    """Trained in place, phase after phase."""
+
+
+def fine_tune(config: FineTuneConfig) -> Path:
+    """Run the phases that are not finished yet and publish the captioner; return the published folder."""
+    excludes = [*PLACES, *(f"{phase}.{field}" for phase in PHASES for field in LOOP_PLACES)]
+    run = Run.open(config.output_dir, config, identity_excludes=excludes)
+    if run.finished():
+        return run.export
+    bench = _prepare(config, run)
+    facts = {name: _complete_phase(bench, name) for name in config.phases}
+    if is_main_process():
+        export_captioner(bench.llava, bench.tokenizer, bench.geometry, run.export)
+    run.finish(phases=facts)
+    return run.export
+
+
+def _prepare(config: FineTuneConfig, run: Run) -> Workbench:
+    corpus = read_corpus(config)
+    tokenizer = prepare_tokenizer(run.folder / "tokenizer", corpus, config.language_model.vocab_size)
+    device = pick_device(config.phase(config.phases[0]).loop.device)
+    llava = build_captioner(
+        config.vision_tower,
+        tokenizer,
+        config.language_model,
+        seed=config.seed,
+        attention=attention_implementation(device),
+    )
+    geometry = read_geometry(config.vision_tower).padded()
+    return Workbench(config=config, run=run, corpus=corpus, tokenizer=tokenizer, geometry=geometry, llava=llava)
+
+
+def _complete_phase(bench: Workbench, name: PhaseName) -> Mapping[str, object]:
+    """Train one phase in place, or load what it ended with; return what is known of it."""
+    phase = bench.config.phase(name)
+    run = Run.open(bench.run.folder / "phases" / name, phase, identity_excludes=LOOP_PLACES)
+    if run.finished():
+        bench.llava.load_state_dict(load_file(run.folder / WEIGHTS))
+        return run.facts()
+    source = _source(bench, name)
+    freeze(bench.llava, phase)
+    result = fit(
+        task=AnswerTask(),
+        model=SupervisedCaptioner(bench.llava, Normaliser(bench.geometry)),
+        source=source,
+        config=phase.loop,
+        run=run,
+        seed=bench.config.seed,
+        learning_rate_multipliers={"llava.model.vision_tower.": phase.vision_tower_learning_rate_multiplier},
+    )
+    if is_main_process():
+        with atomic_path(run.folder / WEIGHTS) as partial:
+            save_file(bench.llava.state_dict(), partial)
+    run.finish(data=source.audit(), metrics=result.metrics)
+    return run.facts()
+
+
+def freeze(llava: LlavaForConditionalGeneration, phase: PhaseConfig) -> None:
+    """Let only the phase's parts move; of the vision tower, only what lies below the feature layer can."""
+    llava.requires_grad_(False)
+    if "language_model" in phase.trainable:
+        llava.model.language_model.requires_grad_(True)
+        llava.lm_head.requires_grad_(True)
+    if "projector" in phase.trainable:
+        llava.model.multi_modal_projector.requires_grad_(True)
+    if "vision_tower" in phase.trainable:
+        tower = inner_tower(llava)
+        for module in (tower.embeddings, tower.pre_layrnorm, *tower.encoder.layers[: num_vision_layers_used(llava)]):
+            module.requires_grad_(True)
+
+
+def _source(bench: Workbench, name: PhaseName) -> ConversationSource:
+    phase = bench.config.phase(name)
+    num_tokens = num_image_tokens(bench.llava.config.vision_config)
+    renderer = render_plain if phase.rendering == "plain" else render_training
+
+    def render(record: Conversation) -> Rendered:
+        return renderer(record, bench.tokenizer, num_tokens)
+
+    return ConversationSource(
+        conversations=bench.corpus[name],
+        images=bench.config.data / bench.config.image_folder,
+        render=render,
+        geometry=bench.geometry,
+        loop=phase.loop,
+        max_length_tokens=bench.config.language_model.max_length_tokens,
+        pad_id=int(bench.tokenizer.pad_token_id),
+        max_bad_share=bench.config.max_bad_share,
+        seed_parts=(bench.config.seed, name),
+    )

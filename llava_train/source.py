@@ -1,0 +1,132 @@
+"""Conversations and their pictures as an endless, randomly addressable supply of batches."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
+from pathlib import Path
+
+from imagetext.conversations import Conversation, Rendered
+from imagetext.decode import DecodeError
+from llava_train.batch import ConversationBatch, RenderedSample, collate
+from llava_train.order import epoch_order
+from llava_train.pixel_cache import PixelCache
+from llava_train.pixels import PixelGeometry
+from runtime.errors import UserError
+from runtime.loop_config import LoopConfig
+
+Render = Callable[[Conversation], Rendered]
+"""From a conversation to its token ids and labels."""
+
+MAX_CACHED_RECORDS = 50_000
+"""Rendered conversations kept in memory; a chat template costs more than the rest of a sample."""
+
+
+class ConversationSource:
+    """Implement the loop's batch source over LLaVA conversations.
+
+    Global position i is sample `order(epoch)[i mod n]` of epoch `i div n`; epochs run on without a drop.
+    A sample whose picture can't be decoded, or that is too long, leaves a hole in its batch and is counted.
+    """
+
+    def __init__(  # noqa: PLR0913 - what a phase reads, each part named at the call
+        self,
+        *,
+        conversations: Sequence[Conversation],
+        images: Path,
+        render: Render,
+        geometry: PixelGeometry,
+        loop: LoopConfig,
+        max_length_tokens: int,
+        pad_id: int,
+        max_bad_share: float,
+        seed_parts: tuple[int | str, ...],
+    ):
+        self._conversations = conversations
+        self._images = images
+        self._render = render
+        self._geometry = geometry
+        self._batch_size = loop.batch_size
+        self._microbatch_size = loop.microbatch_size
+        self._max_length_tokens = max_length_tokens
+        self._pad_id = pad_id
+        self._max_bad_share = max_bad_share
+        self._seed_parts = seed_parts
+        # Characters stand in for tokens: sorting needs no exact lengths, and nothing is tokenized before its turn.
+        self._lengths = [sum(len(turn.text) for turn in record.turns) for record in conversations]
+        self._order = lru_cache(maxsize=2)(self._epoch_order)
+        self._pixels = PixelCache(geometry)
+        self._bad: dict[int, str] = {}
+        self._rendered: dict[int, Rendered] = {}
+        self._num_drawn = 0
+
+    def updates(self, start_update: int, *, rank: int, world_size: int) -> Iterator[Sequence[ConversationBatch]]:
+        """Yield each update's microbatches of one rank: a contiguous part of the update's positions."""
+        share = self._batch_size // world_size
+        size = self._microbatch_size or share
+        update = start_update
+        while True:
+            first = update * self._batch_size + rank * share
+            yield [
+                self._batch(range(start, min(start + size, first + share)))
+                for start in range(first, first + share, size)
+            ]
+            update += 1
+
+    def fingerprint(self) -> str:
+        """Return a digest of every conversation in order; pictures count by name."""
+        digest = hashlib.sha256()
+        for record in self._conversations:
+            digest.update(repr(record).encode())
+        return digest.hexdigest()[:16]
+
+    def audit(self) -> dict[str, object]:
+        """Return how many samples were drawn since the start of this process and which were skipped, by reason."""
+        return {
+            "num_samples": len(self._conversations),
+            "drawn": self._num_drawn,
+            "skipped_samples": dict(sorted(Counter(self._bad.values()).items())),
+        }
+
+    def _epoch_order(self, epoch: int) -> Sequence[int]:
+        order = epoch_order(self._lengths, self._batch_size, *self._seed_parts, epoch=epoch)
+        return [int(index) for index in order]
+
+    def _batch(self, positions: range) -> ConversationBatch:
+        samples = [self._sample(position) for position in positions]
+        self._num_drawn += len(samples)
+        return collate([sample for sample in samples if sample is not None], self._pad_id)
+
+    def _sample(self, position: int) -> RenderedSample | None:
+        epoch, place = divmod(position, len(self._conversations))
+        index = self._order(epoch)[place]
+        if index in self._bad:
+            return None
+        record = self._conversations[index]
+        input_ids, labels = self._tokens(index)
+        if len(input_ids) > self._max_length_tokens:
+            return self._skip(index, "too_long", f"{len(input_ids)} tokens")
+        try:
+            image = None if record.image is None else self._pixels.read(self._images / record.image)
+        except DecodeError as error:
+            return self._skip(index, error.reason, str(error))
+        return RenderedSample(key=record.id, input_ids=input_ids, labels=labels, image=image)
+
+    def _tokens(self, index: int) -> Rendered:
+        if index in self._rendered:
+            return self._rendered[index]
+        rendered = self._render(self._conversations[index])
+        if len(self._rendered) < MAX_CACHED_RECORDS:
+            self._rendered[index] = rendered
+        return rendered
+
+    def _skip(self, index: int, reason: str, detail: str) -> None:
+        self._bad[index] = reason
+        if len(self._bad) > self._max_bad_share * len(self._conversations):
+            raise UserError(
+                f"too many bad samples, the last {self._conversations[index].id!r} ({detail})",
+                where=self._images,
+                found=f"{len(self._bad)} of {len(self._conversations)}",
+                wanted=f"at most {self._max_bad_share:.1%}",
+                fix="Repair the data, or raise max_bad_share.",
+            )

@@ -1,0 +1,27 @@
+"""The captioner's training method: cross-entropy on the answers' tokens."""
+
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+from imagetext.conversations import IGNORED_LABEL
+from llava_train.batch import ConversationBatch
+from runtime.task import LossSum
+
+
+class AnswerTask:
+    """Next-token loss over supervised tokens; independent samples, so accumulation and ranks are exact."""
+
+    def count(self, batch: ConversationBatch) -> int:
+        """Return the number of supervised tokens."""
+        return int((batch.labels[:, 1:] != IGNORED_LABEL).sum())
+
+    def loss(self, model: nn.Module, batch: ConversationBatch, step: int, generator: torch.Generator) -> LossSum:
+        """Return the cross-entropy summed over supervised tokens; nothing in it is random."""
+        device = next(model.parameters()).device
+        labels = batch.labels.to(device)
+        images = None if batch.images is None else batch.images.to(device)
+        logits = model(input_ids=batch.input_ids.to(device), labels=labels, images=images).float()
+        targets = labels[:, 1:][labels[:, 1:] != IGNORED_LABEL]
+        correct = (logits.detach().argmax(-1) == targets).sum().float()
+        return LossSum(total=cross_entropy(logits, targets, reduction="sum"), metrics={"token_accuracy": correct})

@@ -1,0 +1,66 @@
+"""What the verbs of `python -m recaption` are told."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from imagetext.conversations import PAPER_PROMPT
+from runtime.device import DeviceName
+from runtime.errors import UserError
+
+Precision = Literal["fp32", "bf16"]
+
+PLACES_AND_WORKERS = ("output_dir", "model", "shards", "images", "workers", "device")
+"""Fields that may differ between two starts of one job; model and input are compared by content instead."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecaptionConfig:
+    """Caption every row of some shards, or every file of a folder."""
+
+    output_dir: Path
+    """Sidecar folder: NNNNN.parquet and NNNNN_stats.json per shard."""
+    model: Path
+    """Captioner: a transformers LLaVA directory."""
+    shards: str | None = None
+    """Folder or URL of shards in img2dataset's layout; or give `images`."""
+    images: Path | None = None
+    """Folder of pictures of any kind, searched recursively; a file's key is its relative path."""
+    prompt: str = PAPER_PROMPT
+    """What the captioner is asked; by default the paper's prompt, word for word."""
+    max_new_tokens: int = 128
+    """Most tokens of a caption, as in the paper."""
+    batch_size: int = 64
+    """Images captioned together."""
+    precision: Precision = "bf16"
+    """Precision of the matrix products."""
+    workers: int = 1
+    """Processes side by side, one per core or device; results do not depend on it."""
+    threads: int = 1
+    """Threads of each worker; results may depend on it, so it is never the machine's count."""
+    device: DeviceName = "auto"
+    """Where the captioner runs; several workers share the visible GPUs evenly."""
+    images_per_unit: int = 1000
+    """Files of a folder that share one sidecar."""
+
+    def __post_init__(self) -> None:
+        if (self.shards is None) == (self.images is None):
+            found = "neither" if self.shards is None else "both"
+            raise UserError("one input is needed", where="shards, images", found=found, wanted="exactly one of them")
+        for name in ("max_new_tokens", "batch_size", "workers", "threads", "images_per_unit"):
+            if getattr(self, name) < 1:
+                raise UserError("out of range", where=name, found=getattr(self, name), wanted=">= 1")
+        if not self.prompt.strip():
+            raise UserError("empty", where="prompt", found=self.prompt, wanted="a request to the captioner")
+
+
+@dataclass(frozen=True, kw_only=True)
+class InspectConfig:
+    """Look at a captioning job, running or finished."""
+
+    output_dir: Path
+    """Sidecar folder of the job."""
+    shards: str | None = None
+    """Where the shards are now, if they moved since the job ran."""
+    images: Path | None = None
+    """Where the pictures are now, if they moved since the job ran."""

@@ -1,0 +1,122 @@
+"""A run of all phases: what moves, what is refused, and that a kill changes nothing."""
+
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from llava_train import phases
+from llava_train.config import PHASES
+from runtime.errors import UserError
+from runtime.run import Run
+from tests.llava_train import tiny
+
+PART_PREFIXES = {
+    "vision_tower": "model.vision_tower.",
+    "projector": "model.multi_modal_projector.",
+    "language_model": ("model.language_model.", "lm_head."),
+}
+
+
+def weights_after(folder: Path, phase: str) -> dict[str, torch.Tensor]:
+    return load_file(folder / "phases" / phase / phases.WEIGHTS)
+
+
+def moved_parts(before: dict[str, torch.Tensor], after: dict[str, torch.Tensor]) -> set[str]:
+    moved = {name for name in after if not torch.equal(before[name], after[name])}
+    return {part for part, prefix in PART_PREFIXES.items() if any(name.startswith(prefix) for name in moved)}
+
+
+def test_each_phase_moves_exactly_its_parts(export: Path) -> None:
+    run = export.parent
+    language, align, instruct, detail = (
+        weights_after(run, name) for name in ("language", "align", "instruct", "detail")
+    )
+    assert moved_parts(language, align) == {"projector"}
+    assert moved_parts(align, instruct) == {"projector", "language_model"}
+    assert moved_parts(instruct, detail) == {"vision_tower", "projector", "language_model"}
+
+
+def test_layers_above_the_feature_layer_never_move(export: Path) -> None:
+    before, after = weights_after(export.parent, "instruct"), weights_after(export.parent, "detail")
+    top = [name for name in after if "encoder.layers.2." in name or "post_layernorm" in name]
+    assert top
+    assert all(torch.equal(before[name], after[name]) for name in top)
+
+
+@pytest.mark.parametrize("stop_after", [1, 4, 6, 9, 11], ids=lambda updates: f"killed-after-{updates}-updates")
+def test_killed_and_continued_is_bit_identical(
+    root: Path, export: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop_after: int
+) -> None:
+    config = tiny.config(root, tmp_path / "run")
+    updates_done = 0
+    original = phases.AnswerTask.loss
+
+    def loss_until_killed(self: phases.AnswerTask, *arguments: object, **named: object) -> object:
+        nonlocal updates_done
+        if updates_done == stop_after:
+            raise KeyboardInterrupt
+        updates_done += 1
+        return original(self, *arguments, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(phases.AnswerTask, "loss", loss_until_killed)
+    with pytest.raises(KeyboardInterrupt):
+        phases.fine_tune(config)
+    monkeypatch.undo()
+    phases.fine_tune(config)
+    undisturbed, continued = (
+        load_file(folder / "model.safetensors") for folder in (export, config.output_dir / "export")
+    )
+    assert undisturbed.keys() == continued.keys()
+    assert all(torch.equal(undisturbed[name], continued[name]) for name in undisturbed)
+
+
+def test_finished_run_returns_at_once(export: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(phases, "fit", lambda **_: pytest.fail("trained again"))
+    assert phases.fine_tune(tiny.config(root, export.parent)) == export
+
+
+def test_missing_picture_is_named_before_training(root: Path, tmp_path: Path) -> None:
+    shutil.copytree(root / "data", tmp_path / "data")
+    (tmp_path / "data" / "images" / "3.png").unlink()
+    config = dataclasses.replace(tiny.config(root, tmp_path / "run"), data=tmp_path / "data")
+    with pytest.raises(UserError, match=r"images/3\.png: the picture of conversation 'align-3' is missing"):
+        phases.fine_tune(config)
+
+
+def test_damaged_pictures_are_counted_up_to_the_budget(root: Path, tmp_path: Path) -> None:
+    shutil.copytree(root / "data", tmp_path / "data")
+    (tmp_path / "data" / "images" / "3.png").write_bytes(b"no picture")
+    config = dataclasses.replace(tiny.config(root, tmp_path / "run"), data=tmp_path / "data", phases=["align"])
+    with pytest.raises(UserError, match=r"the last 'align-3'.*found 1 of 12, wanted at most 1\.0%"):
+        phases.fine_tune(config)
+    lenient = dataclasses.replace(config, max_bad_share=0.1, output_dir=tmp_path / "lenient")
+    phases.fine_tune(lenient)
+    facts = json.loads((lenient.output_dir / "done.json").read_text())
+    assert facts["phases"]["align"]["data"]["skipped_samples"] == {"not_an_image": 1}
+
+
+def test_folder_of_another_config_is_refused(export: Path, root: Path) -> None:
+    other = dataclasses.replace(tiny.config(root, export.parent), seed=1)
+    with pytest.raises(UserError, match=r"differing in 'seed': found 0, wanted 1"):
+        phases.fine_tune(other)
+
+
+def test_wrong_clip_directory_is_named(root: Path, tmp_path: Path) -> None:
+    config = dataclasses.replace(tiny.config(root, tmp_path / "run"), vision_tower=tmp_path)
+    with pytest.raises(UserError, match=r"no CLIP here: found no config\.json, wanted a transformers CLIPModel"):
+        phases.fine_tune(config)
+
+
+def test_phases_out_of_order_are_refused(root: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"phases: wrong list of phases"):
+        dataclasses.replace(tiny.config(root, tmp_path), phases=["detail", "align"])
+
+
+def test_run_folder_tells_its_data(export: Path) -> None:
+    facts = Run(export.parent, {}, {}).facts()
+    assert facts["phases"]["instruct"]["data"] == {"num_samples": 24, "drawn": 24, "skipped_samples": {}}
