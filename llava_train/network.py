@@ -27,9 +27,16 @@ class SupervisedCaptioner(nn.Module):
 
         Sequences are padded on the right; under a causal mask no supervised token sees a pad.
         """
+        if len(input_ids) == 0:
+            return self._no_logits()
         embeddings = embed(self.llava, input_ids, None if images is None else self.normaliser(images))
         hidden = self.llava.model.language_model(inputs_embeds=embeddings, use_cache=False).last_hidden_state
         return self.llava.lm_head(hidden[:, :-1][labels[:, 1:] != IGNORED_LABEL])
+
+    def _no_logits(self) -> Float[Tensor, "none vocabulary"]:
+        """Return the logits of a batch whose samples were all skipped; every parameter keeps its place in the graph."""
+        anchor = torch.stack([parameter.sum() for parameter in self.parameters() if parameter.requires_grad]).sum()
+        return anchor * anchor.new_zeros(0, self.llava.config.text_config.vocab_size)
 
 
 def embed(

@@ -10,7 +10,6 @@ import torch
 from safetensors.torch import load_file
 
 from llava_train import phases
-from llava_train.config import PHASES
 from runtime.errors import UserError
 from runtime.run import Run
 from tests.llava_train import tiny
