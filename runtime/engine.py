@@ -116,7 +116,7 @@ class Engine:
         return torch.cat([part[:size] for part, size in zip(parts, sizes)]), sum(sizes[: self.rank])
 
     def gather_objects(self, item: Any) -> Sequence[Any]:
-        """Return every rank's item; for error messages only."""
+        """Return every rank's item, by way of pickles: for what is small and rare."""
         if self.world_size == 1:
             return [item]
         items: list[Any] = [None] * self.world_size

@@ -8,15 +8,16 @@ from runtime.launch import is_main_process
 from runtime.loop_config import LoopConfig
 from runtime.metrics import JsonLines
 from runtime.run import METRICS_FILE, SPEED_FILE, Run
+from runtime.source import BatchSource, CountingSource
 from runtime.training import Training
 
 
 class Keeper:
     """Save a training's whole state, and restore it."""
 
-    def __init__(self, training: Training, run: Run, config: LoopConfig, data_fingerprint: str):
-        self._training, self._run, self._config = training, run, config
-        self._data_fingerprint = data_fingerprint
+    def __init__(self, training: Training, run: Run, config: LoopConfig, source: BatchSource):
+        self._training, self._run, self._config, self._source = training, run, config, source
+        self._data_fingerprint = source.fingerprint()
 
     def is_due(self, update: int) -> bool:
         """Tell whether a checkpoint follows this many updates."""
@@ -40,12 +41,13 @@ class Keeper:
 
     def save(self, update: int) -> None:
         """Write a checkpoint; the main process writes, the others wait for it."""
+        counts = self._training.engine.gather_objects(self._source_counts())
         if is_main_process():
             checkpoints.save(
                 self._run.checkpoints,
                 update=update,
                 model=self._training.engine.model,
-                training_state=self._state(),
+                training_state=self._state() | {"source": [count for count in counts if count is not None]},
                 data_fingerprint=self._data_fingerprint,
                 keep_last=self._config.keep_last,
             )
@@ -65,6 +67,11 @@ class Keeper:
         training.window.load_state_dict(state["window"])
         if training.ema is not None:
             training.ema.load_state_dict(state["ema"])
+        if isinstance(self._source, CountingSource) and is_main_process():
+            self._source.load_state_dict(state["source"])
+
+    def _source_counts(self) -> dict[str, Any] | None:
+        return self._source.state_dict() if isinstance(self._source, CountingSource) else None
 
     def _refuse_other_data(self, checkpoint: checkpoints.Checkpoint) -> None:
         if checkpoint.data_fingerprint != self._data_fingerprint:

@@ -54,7 +54,7 @@ def fit(  # noqa: PLR0913 (the whole of what training needs, each named at the c
     or gradient would spoil, UserError when the run's data or model changed.
     """
     training = Training(task, model, config, seed, learning_rate_multipliers or {})
-    keeper = Keeper(training, run, config, source.fingerprint())
+    keeper = Keeper(training, run, config, source)
     start = keeper.resume()
     with Recorder(run, config, training, start, flops_per_sample) as recorder, StopSignal() as stop:
         updates = source.updates(start, rank=training.engine.rank, world_size=training.engine.world_size)

@@ -1,7 +1,7 @@
 """Where the loop's batches come from."""
 
-from collections.abc import Iterator, Sequence
-from typing import Protocol, runtime_checkable
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
 
 from runtime.task import Batch
 
@@ -23,3 +23,17 @@ class BatchSource(Protocol):
 
     def audit(self) -> dict[str, object]:
         """Return counts of what was drawn, skipped and truncated so far, as plain JSON types."""
+
+
+@runtime_checkable
+class CountingSource(BatchSource, Protocol):
+    """A source whose audit covers the whole run: the loop keeps its counts in the checkpoint."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what this rank has counted, as plain types and tensors."""
+
+    def load_state_dict(self, states: Sequence[Mapping[str, Any]]) -> None:
+        """Take over counts, as a sum.
+
+        The main process gets what all ranks had counted, whatever their number was; the others are not asked.
+        """

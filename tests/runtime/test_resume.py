@@ -41,6 +41,36 @@ def assert_same_run(one: Path, other: Path) -> None:
     assert (one / "metrics.jsonl").read_bytes() == (other / "metrics.jsonl").read_bytes()
 
 
+class CountingToySource(KillingSource):
+    """Counts the samples it has served."""
+
+    def __init__(self, kill_at_update: int):
+        super().__init__(kill_at_update, None)
+        self.served = 0
+
+    def batch(self, positions):
+        batch = super().batch(positions)
+        self.served += len(positions)
+        return batch
+
+    def audit(self):
+        return {"served": self.served}
+
+    def state_dict(self):
+        return {"served": self.served}
+
+    def load_state_dict(self, states):
+        self.served += sum(state["served"] for state in states)
+
+
+def test_the_audit_covers_the_whole_run(tmp_path):
+    with pytest.raises(Killed):
+        train("token", tmp_path, source=CountingToySource(7), checkpoint_every_updates=5)
+    source = CountingToySource(99)
+    train("token", tmp_path, source=source, checkpoint_every_updates=5)
+    assert source.audit() == {"served": 12 * 8}
+
+
 @pytest.mark.parametrize("task", TASKS)
 @pytest.mark.parametrize("microbatch_size", [None, 2])
 @pytest.mark.parametrize("kill_at_update", [7, 11], ids=["mid-epoch", "across an epoch"])
