@@ -1,0 +1,72 @@
+"""Command line of the data layer: `python -m imagetext inspect | shuffle-sidecar`."""
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from runtime.config import parse
+from runtime.entry import run_entry
+from runtime.errors import UserError
+
+
+@dataclass(frozen=True, kw_only=True)
+class InspectConfig:
+    """Print what a folder of shards holds."""
+
+    shards: str
+    """Folder or fsspec URL of the shards."""
+    sidecars: dict[str, str] = field(default_factory=dict)
+    """Caption sources to count as well: name -> sidecar folder."""
+    decode: bool = True
+    """Whether to decode every image and count the ones that fail."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShuffleConfig:
+    """Permute a captioner's captions over the images."""
+
+    sidecar: str
+    """Sidecar folder to read."""
+    output_dir: Path
+    """Sidecar folder to write."""
+    seed: int = 0
+    """Seed of the permutation."""
+
+
+def inspect(argv: Sequence[str]) -> None:
+    """Print counts of a folder of shards."""
+    config = parse(InspectConfig, argv, prog="python -m imagetext inspect", description="Print what shards hold.")
+    from imagetext.inspection import inspect_shards
+
+    for line in inspect_shards(config.shards, config.sidecars, decode_images=config.decode):
+        print(line)
+
+
+def shuffle_sidecar(argv: Sequence[str]) -> None:
+    """Write a sidecar whose captions belong to other images."""
+    description = "Give every image another image's recaption."
+    config = parse(ShuffleConfig, argv, prog="python -m imagetext shuffle-sidecar", description=description)
+    from imagetext import derived_sidecars
+
+    count = derived_sidecars.shuffle_sidecar(config.sidecar, config.output_dir, config.seed)
+    print(f"{count} captions changed places: {config.output_dir}")
+
+
+_VERBS: dict[str, Callable[[Sequence[str]], None]] = {"inspect": inspect, "shuffle-sidecar": shuffle_sidecar}
+
+
+def main() -> None:
+    """Run the verb named first on the command line."""
+    usage = f"usage: python -m imagetext {{{','.join(_VERBS)}}} [--help] ..."
+    verb = sys.argv[1] if len(sys.argv) > 1 else None
+    if verb in (None, "-h", "--help"):
+        print(usage)
+    elif verb in _VERBS:
+        _VERBS[verb](sys.argv[2:])
+    else:
+        raise UserError("unknown command", found=verb, wanted=f"one of {', '.join(_VERBS)}")
+
+
+if __name__ == "__main__":
+    run_entry(main)
