@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from math import factorial, prod
 
 import numpy as np
 
@@ -13,7 +14,8 @@ from miniweb.world import DOMAINS, cell_middles, place_again
 from runtime.seeds import numpy_generator
 
 _GROUP_SIZES = (2, 3, 4)
-_MEAN_GROUP_SIZE = sum(_GROUP_SIZES) / len(_GROUP_SIZES)
+_MEAN_GROUP_SIZE = 2.6
+"""Measured: two things in two colours have but two variants."""
 _MAX_ATTEMPTS = 200
 _GROUP_DOMAIN = replace(DOMAINS["web"], num_things_shares=(0.25, 0.40, 0.22, 0.13))
 """Variants mostly show several things: it is who wears which colour that tells them apart."""
@@ -35,17 +37,21 @@ def web_scenes(config: MiniwebConfig, shard_index: int) -> Iterator[WebScene]:
     while True:
         generator = numpy_generator(config.seed, "web", shard_index, position)
         if generator.random() < group_rate:
-            for scene in product_group(config, generator):
-                yield WebScene(scene, position)
+            scenes = product_group(config, generator)
+            for scene in scenes:
+                yield WebScene(scene, position if len(scenes) > 1 else None)
         else:
             yield WebScene(draw_scene(config, SPLITS["web"], generator), None)
         position += 1
 
 
 def product_group(config: MiniwebConfig, generator: np.random.Generator) -> list[Scene]:
-    """Return two to four scenes with the same place and things, colours permuted (a lone thing: other colours)."""
+    """Return two to four scenes with the same place and things, colours permuted (a lone thing: other colours).
+
+    Now and then it stays at one scene, where all permutations belong to other splits.
+    """
     first = draw_scene(config, SPLITS["web"], generator, _GROUP_DOMAIN)
-    wanted = _GROUP_SIZES[int(generator.integers(len(_GROUP_SIZES)))]
+    wanted = min(_GROUP_SIZES[int(generator.integers(len(_GROUP_SIZES)))], _num_looks(first))
     scenes = [first]
     looks = {_look(first)}
     for _ in range(_MAX_ATTEMPTS):
@@ -56,6 +62,14 @@ def product_group(config: MiniwebConfig, generator: np.random.Generator) -> list
             scenes.append(scene)
             looks.add(_look(scene))
     return scenes
+
+
+def _num_looks(scene: Scene) -> int:
+    """Return in how many ways the scene's colours can be shared out among its species."""
+    colours = list({thing.species: thing.colour for thing in scene.things}.values())
+    if len(set(colours)) == 1:
+        return len(COLOURS) - len(colours) + 1
+    return factorial(len(colours)) // prod(factorial(colours.count(colour)) for colour in set(colours))
 
 
 def _look(scene: Scene) -> tuple[str, ...]:
