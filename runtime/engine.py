@@ -1,5 +1,6 @@
 """The model as it is trained: on its device, in its precision, on its processes."""
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass, replace
@@ -142,5 +143,8 @@ def _check_division(config: LoopConfig, world_size: int) -> None:
 
 
 def _set_up_torch(config: LoopConfig) -> None:
+    if config.deterministic:
+        # cuBLAS is deterministic only with a workspace of fixed size, read when the first GPU context opens.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(config.deterministic)
     torch.backends.cudnn.deterministic = config.deterministic

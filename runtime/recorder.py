@@ -65,6 +65,8 @@ class Recorder:
 
     def measured(self, update: Callable[[], T]) -> T:
         """Take an update; the first one of a run is counted by the FLOP ledger when its cost is not known."""
+        if self._flops_per_sample is None:
+            self._flops_per_sample = self._run.read(FLOPS_FILE).get("flops_per_sample")
         if self._flops_per_sample is not None:
             return update()
         ledger = FlopLedger()

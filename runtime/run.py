@@ -78,7 +78,7 @@ class Run:
 
     def facts(self) -> dict[str, Any]:
         """Return what `finish` recorded, empty while the run is unfinished."""
-        return _read_json(self.folder / "done.json")
+        return self.read("done.json")
 
     def finish(self, **facts: object) -> None:
         """Write the completion mark, last of all files: config hash, wall seconds over all starts, and the facts
@@ -94,7 +94,11 @@ class Run:
 
     def progress(self) -> dict[str, Any]:
         """Return what `report_progress` last wrote, empty before that."""
-        return _read_json(self.folder / "progress.json")
+        return self.read("progress.json")
+
+    def read(self, name: str) -> dict[str, Any]:
+        """Return a JSON file of the folder, empty when it is not there."""
+        return _read_json(self.folder / name)
 
     def report_progress(self, **facts: object) -> None:
         """Write `progress.json`, which other processes may read at any moment."""

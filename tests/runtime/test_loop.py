@@ -15,7 +15,7 @@ from runtime.run import Run
 from runtime.schedules import cosine_with_warmup
 from runtime.training import Training
 from tests.runtime.test_resume import assert_same_run
-from tests.runtime.toys import TASKS, DiffusionTask, ToyModel, ToySource, loop_config, train
+from tests.runtime.toys import KEPT, TASKS, DiffusionTask, ToyModel, ToySource, loop_config, train
 
 
 def rows(folder: Path) -> list[dict]:
@@ -170,5 +170,16 @@ def test_speed_flops_and_progress_are_written(tmp_path):
     speed = list(JsonLines(tmp_path / "speed.jsonl").rows())
     assert [row["update"] for row in speed] == [4, 8, 12]
     assert all(row["samples_per_second"] > 0 and row["flops_per_second"] > 0 for row in speed)
-    progress = Run.open(tmp_path, loop_config(), identity_excludes=("checkpoint_every_updates",)).progress()
+    progress = Run.open(tmp_path, loop_config(), identity_excludes=KEPT).progress()
     assert progress["update"] == progress["num_updates"] == 12 and progress["seconds_left"] == 0
+
+
+def test_a_resumed_run_keeps_the_cost_it_measured_first(tmp_path, monkeypatch):
+    train("token", tmp_path / "run", num_updates=4)
+    measured = Run.open(tmp_path / "run", loop_config(num_updates=4), identity_excludes=KEPT).read("flops.json")
+    # Two layers of 6 x 16, a multiply-add counts two; forwards, and backwards all but the first layer's input.
+    assert measured["flops_per_sample"] == 2 * (6 * 16) * (2 + 3)
+    assert set(measured["by_operator_per_update_and_rank"]) == {"addmm", "mm"}
+    (tmp_path / "run" / "checkpoints" / "step-0000004").rename(tmp_path / "gone")
+    monkeypatch.setattr("runtime.recorder.FlopLedger", None)
+    assert train("token", tmp_path / "run", num_updates=4).num_updates == 4

@@ -27,9 +27,9 @@ class KillingSource(ToySource):
         return super().batch(positions)
 
 
-def assert_same_run(one: Path, other: Path) -> None:
+def assert_same_run(one: Path, other: Path, update: int = 12) -> None:
     first, second = checkpoints.latest(one / "checkpoints"), checkpoints.latest(other / "checkpoints")
-    assert first.update == second.update == 12
+    assert first.update == second.update == update
     assert first.model_sha256 == second.model_sha256
     states = [torch.load(c.folder / checkpoints.STATE_FILE, weights_only=True) for c in (first, second)]
     optimizers = [state.pop("optimizer") for state in states]

@@ -115,6 +115,9 @@ class ContrastiveTask:
         return LossSum(total=total / 2, metrics={"correct": (logits.argmax(1) == targets).float().sum().detach()})
 
 
+KEPT = ("checkpoint_every_updates",)
+"""What may change between two starts of a toy run."""
+
 TASKS = {"token": TokenTask, "contrastive": ContrastiveTask, "diffusion": DiffusionTask}
 
 
@@ -145,6 +148,6 @@ def train(task: str, folder: Path, source: Any = None, **changes: Any) -> FitRes
         model=model,
         source=source or ToySource(config.batch_size, config.microbatch_size),
         config=config,
-        run=Run.open(folder, config, identity_excludes=("checkpoint_every_updates",)),
+        run=Run.open(folder, config, identity_excludes=KEPT),
         seed=7,
     )
