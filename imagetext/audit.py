@@ -1,10 +1,12 @@
 """What a loader served: counted, so that two runs can prove that they saw the same."""
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 import numpy as np
+import torch
 
 from runtime.seeds import derive
 
@@ -89,6 +91,29 @@ class Audit:
             "sources": {name: _summary(counts, kept) for name, counts in sorted(self._sources.items())},
             "keys_fingerprint": f"{self._fingerprint:016x}",
         }
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the counts as plain types and a tensor, for a checkpoint."""
+        return {
+            "drawn": self.drawn,
+            "skipped": dict(self.skipped),
+            "last_skipped": self.last_skipped,
+            "sources": {name: asdict(counts) for name, counts in self._sources.items()},
+            "fingerprint": self._fingerprint,
+            "seen": torch.from_numpy(np.packbits(self._seen)),
+        }
+
+    def add_state(self, state: Mapping[str, Any]) -> None:
+        """Add counts that another process or an earlier run has saved."""
+        self.drawn += state["drawn"]
+        self.skipped.update(state["skipped"])
+        self.last_skipped = state["last_skipped"] or self.last_skipped
+        for name, saved in state["sources"].items():
+            counts = self._sources.setdefault(name, _SourceCounts())
+            for field_name, value in saved.items():
+                setattr(counts, field_name, getattr(counts, field_name) + value)
+        self._fingerprint = (self._fingerprint + state["fingerprint"]) % (1 << _FINGERPRINT_BITS)
+        self._seen |= np.unpackbits(state["seen"].numpy(), count=self.num_samples).astype(np.bool_)
 
     def _add_caption(self, one: Served) -> None:
         counts = self._sources.setdefault(one.source, _SourceCounts())

@@ -1,6 +1,6 @@
 """Batches of images and chosen captions for training, the same for any number of ranks and workers."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import count
 from typing import Any, NamedTuple
 
@@ -20,7 +20,7 @@ _BUDGET_FLOOR_SAMPLES = 1000
 
 
 class MixedLoader:
-    """Serve training batches with mixed captions (a `runtime.source.BatchSource`).
+    """Serve training batches with mixed captions (a `runtime.source.CountingSource`).
 
     Global position i belongs to update i // batch_size. A rank takes its contiguous part of an update, a microbatch its
     contiguous part of that. The state is the number of the update alone.
@@ -72,8 +72,21 @@ class MixedLoader:
         return self.stream.fingerprint()
 
     def audit(self) -> dict[str, object]:
-        """Return what this process was served since it began: counts, realised shares, lengths, truncation."""
+        """Return what was served: counts, realised shares, lengths, truncation and the fingerprint of the keys.
+
+        Covers this process and what `load_state_dict` brought.
+        """
         return self._audit.as_dict()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return this rank's counts; the stream itself needs no state but the number of the update."""
+        return self._audit.state_dict()
+
+    def load_state_dict(self, states: Sequence[Mapping[str, Any]]) -> None:
+        """Take over the sum of the ranks' counts from a checkpoint."""
+        self._audit = Audit(num_samples=self.stream.num_samples)
+        for state in states:
+            self._audit.add_state(state)
 
     def _split(self, world_size: int) -> tuple[int, int]:
         size = self._microbatch_size or self._batch_size // world_size

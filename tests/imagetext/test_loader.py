@@ -1,5 +1,7 @@
 """The loader: one stream for any ranks, workers and resume points; holes, budget and audit."""
 
+import dataclasses
+import io
 from collections import Counter
 from itertools import islice
 from pathlib import Path
@@ -15,6 +17,7 @@ from imagetext.shards import list_shards, read_shard, write_shard
 from imagetext.sidecars import write_sidecar
 from imagetext.stream import DataConfig
 from runtime.errors import UserError
+from runtime.source import CountingSource
 from tests.imagetext.pictures import row, write_shards
 from tests.imagetext.words import WordTokenizer, crop
 
@@ -68,8 +71,6 @@ def test_ranks_and_microbatches_do_not_change_an_update(data: DataConfig) -> Non
 
 
 def test_workers_do_not_change_the_stream(data: DataConfig) -> None:
-    import dataclasses
-
     plain, many = loader(data), loader(dataclasses.replace(data, num_workers=2))
     many.stream.sample(0)  # a tar open in the parent must not disturb the workers
     assert_same(flat(many, 2, 5), flat(plain, 2, 5))
@@ -77,8 +78,6 @@ def test_workers_do_not_change_the_stream(data: DataConfig) -> None:
 
 
 def test_cache_does_not_change_the_stream(data: DataConfig) -> None:
-    import dataclasses
-
     without = loader(dataclasses.replace(data, cache_mib=0))
     assert_same(flat(without, 0, 6), flat(loader(data), 0, 6))
 
@@ -148,6 +147,23 @@ def test_fingerprints_of_parts_add_up(data: DataConfig) -> None:
     assert (fingerprint(0, 2) + fingerprint(2, 4)) % 2**64 == whole
     assert sum(fingerprint(0, 6, rank=r, world_size=2) for r in range(2)) % 2**64 == whole
     assert fingerprint(1, 6) != whole
+
+
+def test_audit_of_a_resumed_run_is_that_of_the_undisturbed_one(data: DataConfig) -> None:
+    """Two ranks stop after two updates; one rank goes on from what both had counted, as saved with torch."""
+    ranks = [loader(data) for _ in range(2)]
+    for rank, source in enumerate(ranks):
+        flat(source, 0, 2, rank=rank, world_size=2)
+    buffer = io.BytesIO()
+    torch.save([source.state_dict() for source in ranks], buffer)
+    buffer.seek(0)
+    resumed = loader(data)
+    assert isinstance(resumed, CountingSource)
+    resumed.load_state_dict(torch.load(buffer, weights_only=True))
+    flat(resumed, 2, 5)
+    whole = loader(data)
+    flat(whole, 0, 7)
+    assert resumed.audit() == whole.audit()
 
 
 def broken(folder: Path, bad: dict[int, bytes], size: int = 20) -> DataConfig:
