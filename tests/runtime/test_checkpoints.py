@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import os
+import resource
 import shutil
 from pathlib import Path
 
@@ -184,3 +185,42 @@ def test_a_run_that_went_back_behind_a_damaged_checkpoint_keeps_its_new_ones(tmp
     assert assert_loadable(tmp_path) == 300
     save(tmp_path, 350)
     assert [path.name for path in tmp_path.iterdir()] == ["step-0000350"]
+
+
+def save_on_a_small_disk(folder: Path, limit_bytes: int, answer) -> None:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit_bytes, limit_bytes))
+    state = {"optimizer": torch.zeros(1000)}
+    try:
+        checkpoints.save(
+            folder, update=200, model=ToyModel(), training_state=state, data_fingerprint="toy", keep_last=1
+        )
+    except OSError as error:
+        answer.put(str(error))
+
+
+@pytest.mark.parametrize(
+    ("limit_bytes", "reason"),
+    [
+        (500, "could not be written: Error while serializing: I/O error"),
+        (2000, "only part of training_state.pt; is it"),
+    ],
+)
+def test_a_disk_that_fills_up_is_an_os_error_and_leaves_the_last_checkpoint(limit_bytes, reason, tmp_path):
+    save(tmp_path, 100)
+    assert 500 < (tmp_path / "step-0000100" / "model.safetensors").stat().st_size < 2000
+    context = multiprocessing.get_context("fork")
+    answer = context.SimpleQueue()
+    process = context.Process(target=save_on_a_small_disk, args=(tmp_path, limit_bytes, answer))
+    process.start()
+    process.join()
+    assert reason in answer.get()
+    assert [path.name for path in tmp_path.iterdir()] == ["step-0000100"]
+    assert assert_loadable(tmp_path) == 100
+
+
+def test_weights_in_another_memory_layout_are_saved_too(tmp_path):
+    model = torch.nn.Conv2d(3, 4, 3).to(memory_format=torch.channels_last)
+    saved = checkpoints.save(tmp_path, update=1, model=model, training_state={}, data_fingerprint="x", keep_last=1)
+    other = torch.nn.Conv2d(3, 4, 3)
+    checkpoints.load(saved, other)
+    assert torch.equal(other.weight, model.weight) and not model.weight.is_contiguous()
