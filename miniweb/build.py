@@ -9,8 +9,9 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from miniweb.card import write_card
 from miniweb.config import MiniwebConfig
-from miniweb.manifest import identity, summarise
+from miniweb.manifest import identity, summarise, types_before_filter
 from miniweb.units import Unit, build_unit, list_units, read_mark
 from runtime.atomic import remove_partials, write_json
 from runtime.errors import UserError
@@ -37,6 +38,7 @@ def build(config: MiniwebConfig) -> dict[str, object]:
             print(f"miniweb: {unit.name} done", flush=True)
     marks = [mark for unit in list_units(config) if (mark := read_mark(folder, unit)) is not None]
     manifest = summarise(config, marks)
+    write_card(folder, config.web.alt_text, types_before_filter(marks))
     write_json(folder / MANIFEST, manifest)
     return manifest
 

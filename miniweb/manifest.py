@@ -42,6 +42,15 @@ def identity(config: MiniwebConfig) -> dict[str, object]:
     return {name: value for name, value in to_dict(config).items() if name not in ("output_dir", "processes")}
 
 
+def types_before_filter(marks: Iterable[Mark]) -> dict[str, int]:
+    """Count the alt-text types of the web's candidates, of which the filter kept a part."""
+    counts: Counter[str] = Counter()
+    for mark in marks:
+        if mark["part"] == "web":
+            counts.update(_mapping(_mapping(mark["facts"])["alt_types_before_filter"]))
+    return dict(counts)
+
+
 def check_disjoint(marks: Iterable[Mark]) -> dict[str, object]:
     """Count the scenes of every family, and those shared between two (none, or the build is broken)."""
     scenes: dict[Family, set[str]] = {}
