@@ -10,6 +10,7 @@ from itertools import accumulate
 from pathlib import Path
 
 from imagetext import files
+from imagetext.decode import MAX_PIXELS
 from imagetext.order import EpochOrder, Location
 from imagetext.samples import ORIGINAL, Sample
 from imagetext.shards import Shard, ShardReader, list_shards
@@ -38,7 +39,7 @@ class DataConfig:
     """Processes that decode ahead; 0 decodes in the training process. The stream is the same for any number."""
     cache_mib: int = 512
     """Memory for decoded images per rank, in MiB, shared out among its workers; the first images to come stay."""
-    max_pixels: int = 178_956_970
+    max_pixels: int = MAX_PIXELS
     """Pixels above which an image is a bad sample."""
     max_bad_share: float = 0.01
     """Share of bad samples above which training stops (counted against at least 1000 samples)."""
@@ -76,7 +77,8 @@ class DataConfig:
 class SampleStream:
     """Read samples by global position; position i is in epoch i // num_samples.
 
-    Opening checks what can be checked without reading images: stats of every shard, completion mark of every sidecar.
+    Opening checks what can be checked without reading images: stats of every shard, completion mark of every sidecar,
+    and the first shard with its sidecars in full.
     """
 
     def __init__(self, config: DataConfig, seed: int):
@@ -86,6 +88,8 @@ class SampleStream:
         if not sum(sizes):
             raise UserError("shards hold no samples", where=config.shards)
         _check_sidecars(config, [shard for shard, _ in self._shards])
+        # The first shard stands for all: a wrong column or a sidecar of other shards shows here, before any compute.
+        _OpenShard(self._shards[0][0], config).close()
         self._order = EpochOrder(
             sizes, derive(seed, "order"), window_samples=config.window_samples, shuffle=config.shuffle
         )
@@ -153,7 +157,14 @@ class _OpenShard:
         self._sidecars: list[tuple[str, str | Path, dict[str, SidecarRow]]] = []
         for source, folder in config.sidecars.items():
             column = config.sidecar_columns.get(source, RECAPTION_COLUMN)
-            self._sidecars.append((source, folder, read_sidecar(folder, shard.name, column)))
+            rows = read_sidecar(folder, shard.name, column)
+            if rows.keys().isdisjoint(self._reader.keys):
+                raise UserError(
+                    f"sidecar of shard {shard.name} has no row for any of its samples",
+                    where=folder,
+                    fix=f"Correct data.sidecars.{source}: this one was written for other shards",
+                )
+            self._sidecars.append((source, folder, rows))
 
     def __len__(self) -> int:
         return len(self._reader)
@@ -196,4 +207,3 @@ def _check_sidecars(config: DataConfig, shards: Sequence[Shard]) -> None:
                     wanted=f"{shard.name}.parquet and {shard.name}_stats.json",
                     fix=f"Caption the shard, or correct data.sidecars.{source}",
                 )
-        read_sidecar(folder, shards[0].name, config.sidecar_columns.get(source, RECAPTION_COLUMN))

@@ -83,6 +83,13 @@ def test_missing_column_is_refused_at_once(folder: Path) -> None:
         SampleStream(config, 0)
 
 
+def test_sidecar_of_other_shards_is_refused_at_once(folder: Path) -> None:
+    """Else every sample would fall back to its original, counted but in vain."""
+    write_sidecar(folder / "side", "00000", [{"key": "elsewhere", "re_caption": "words"}])
+    with pytest.raises(UserError, match="sidecar of shard 00000 has no row for any of its samples"):
+        SampleStream(DataConfig(shards=folder / "web", sidecars={"recaption": folder / "side"}), 0)
+
+
 def test_shards_without_samples_are_refused(tmp_path: Path) -> None:
     write_shard(tmp_path, 0, [row(0, 0, image=None, status="failed_to_download")])
     with pytest.raises(UserError, match="shards hold no samples"):

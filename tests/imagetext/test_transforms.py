@@ -34,6 +34,22 @@ def test_pad_to_square_is_llavas(size: tuple[int, int]) -> None:
     assert np.array_equal(pad_to_square(image, 32), theirs)
 
 
+@pytest.mark.parametrize("size", [(80, 20), (20, 80), (33, 50)])
+def test_published_processor_pads_as_training_does(size: tuple[int, int]) -> None:
+    """What a captioner is saved with: equal pixels, except where torchvision's resize rounds one level away."""
+    from transformers import LlavaImageProcessor, LlavaImageProcessorPil
+
+    image = picture(5, *size)
+    options = {"do_pad": True, "size": {"shortest_edge": 32}, "crop_size": 32, "do_rescale": False}
+    theirs = [
+        np.asarray(processor(**options, do_normalize=False)(image, return_tensors="pt")["pixel_values"][0])
+        for processor in (LlavaImageProcessorPil, LlavaImageProcessor)
+    ]
+    ours = pad_to_square(image, 32)
+    assert np.array_equal(ours, theirs[0])
+    assert np.abs(ours.astype(int) - theirs[1].astype(int)).max() <= 1
+
+
 def test_pad_to_square_fills_with_the_clip_mean() -> None:
     pixels = pad_to_square(Image.new("RGB", (64, 16)), 64)
     assert tuple(pixels[:, 0, 0]) == CLIP_MEAN_COLOUR and tuple(pixels[:, 32, 32]) == (0, 0, 0)
