@@ -1,0 +1,134 @@
+"""Configuration of the suites: one file per preset serves them all, so that every arm is measured alike."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from runtime.errors import UserError
+
+SUITES = ("captions", "captioner", "clip", "images", "judges")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaptionsConfig:
+    """Caption statistics and claims, of originals, recaptions and the oracle."""
+
+    max_web_samples: int = 20_000
+    """Web samples whose captions are counted for length and vocabulary."""
+    max_heldout_samples: int = 1_000
+    """Held-out samples per domain whose claims are checked against the truth."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaptionerConfig:
+    """Questions about objects, put to the captioner on its own domain."""
+
+    num_images: int = 300
+    """Held-out images of the captioner's domain that are asked about."""
+    questions_per_image: int = 2
+    """Questions per image: half of them about things that are there."""
+    max_new_tokens: int = 24
+    """Longest answer, in tokens."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipConfig:
+    """Retrieval, zero-shot classification and attribute swap."""
+
+    max_samples: int | None = None
+    """Samples read from each benchmark; null reads all."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImagesConfig:
+    """Images drawn from prompts, and their judging."""
+
+    num_prompts: int = 300
+    """Prompts of each set."""
+    num_steps: int = 10
+    """Sampling steps."""
+    fixed_guidance: float = 3.0
+    """Guidance scale at which all arms are compared."""
+    guidance_scales: tuple[float, ...] = (1.5, 3.0, 5.0)
+    """Scales among which each arm's best is chosen, by claims on development prompts."""
+    num_development_prompts: int = 96
+    """Development prompts of that choice; they share no scene with the test prompts."""
+    num_pictures: int = 12
+    """Images of each set that are kept as files for the report."""
+
+    def __post_init__(self) -> None:
+        """Check that a choice of guidance is possible."""
+        if not self.guidance_scales:
+            raise UserError("no guidance scale to choose from", where="images.guidance_scales", found=(), wanted="one")
+
+
+@dataclass(frozen=True, kw_only=True)
+class JudgeConfig:
+    """Training of the two judges on true renders."""
+
+    num_updates: int = 1200
+    """Updates of each judge."""
+    batch_size: int = 64
+    """Renders per update."""
+    learning_rate: float = 3e-3
+    """Peak learning rate of the one-cycle schedule."""
+    max_train_samples: int = 12_000
+    """True renders read for training; each judge learns from its own half."""
+    max_test_samples: int = 1_000
+    """True renders on which ceiling, false accepts and agreement are measured."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvalConfig:
+    """What to measure, and how; the suites read the parts they need."""
+
+    output_dir: Path
+    """Folder of the measured run; each suite writes `<output_dir>/<suite>/`."""
+    data: Path
+    """Folder of the built data set (`manifest.json` inside)."""
+    run: str
+    """Name of the measured run that rows carry, `<stage>/<name>`."""
+    seed: int = 0
+    """Training seed of the measured run that rows carry."""
+    checkpoint: Path | None = None
+    """Exported weights to measure: an open_clip, LLaVA or diffusers folder."""
+    recaptions: Path | None = None
+    """Folder of a captioner's sidecars: `web/`, `web_heldout/`, `captioner_heldout/`, `prompts/` inside."""
+    judges: Path | None = None
+    """Folder of the trained judges (`judges` suite's output), needed by `images`."""
+    scorers: dict[str, Path] = field(default_factory=dict)
+    """CLIP scorers by name: open_clip folders that conditioned none of the generators, needed by `images`."""
+    foundation: Path | None = None
+    """Exported foundation CLIP, so that `images` can refuse it as a scorer."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where models run."""
+    threads: int = 1
+    """CPU threads."""
+    batch_size: int = 64
+    """Images or texts per forward pass."""
+    bootstrap_replicates: int = 1000
+    """Bootstrap replicates behind each interval."""
+    captions: CaptionsConfig = CaptionsConfig()
+    """Caption statistics and claims."""
+    captioner: CaptionerConfig = CaptionerConfig()
+    """Questions to the captioner."""
+    clip: ClipConfig = ClipConfig()
+    """Contrastive models."""
+    images: ImagesConfig = ImagesConfig()
+    """Text-to-image models."""
+    judge: JudgeConfig = JudgeConfig()
+    """Judges of generated images."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResultsConfig:
+    """Where an experiment's results lie, for `collect`, `tables` and `report`."""
+
+    root: Path
+    """Folder of the preset's runs, such as `runs/mini`."""
+    experiments: Path
+    """The experiments file that declares the runs."""
+    findings: Path = Path("configs/experiments/findings.yaml")
+    """The declared contrasts."""
+    bootstrap_replicates: int = 1000
+    """Bootstrap replicates behind each contrast."""

@@ -1,0 +1,106 @@
+"""The declared contrasts, as data: metrics, arms and findings of `configs/experiments/findings.yaml`."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from eval.curves import PlateauRule
+from runtime.errors import UserError
+
+RuleName = Literal["above", "below", "within"]
+
+
+@dataclass(frozen=True)
+class DeclaredTerm:
+    """One addend of a contrast: weight x mean of a metric group over an arm's seeds."""
+
+    weight: float
+    arm: str
+    metric: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Test:
+    """One linear contrast with the rule it must meet."""
+
+    __test__ = False
+    label: str
+    terms: tuple[DeclaredTerm, ...]
+    rule: RuleName = "above"
+    bound: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One claim of the paper with its tests, what is shown beside it, and the arms whose level is shown."""
+
+    id: str
+    claim: str
+    metric: str
+    tests: tuple[Test, ...]
+    beside: tuple[Test, ...] = ()
+    levels: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Declaration:
+    """The whole file."""
+
+    metrics: Mapping[str, tuple[str, ...]]
+    """Metric groups; a group's value is the mean of its metrics."""
+    arms: Mapping[str, Mapping[str, object]]
+    """Selectors over the fields of a run entry."""
+    plateaus: Mapping[str, PlateauRule]
+    """Rule by stage."""
+    findings: tuple[Finding, ...]
+
+
+def load_declaration(path: Path) -> Declaration:
+    """Read and check the declared contrasts: every term names a declared arm and metric group."""
+    if not path.exists():
+        raise UserError("no such file of declared contrasts", where=str(path))
+    document = yaml.safe_load(path.read_text())
+    metrics = {name: tuple(members) for name, members in document["metrics"].items()}
+    declaration = Declaration(
+        metrics=metrics,
+        arms=document["arms"],
+        plateaus={stage: PlateauRule(**rule) for stage, rule in document["plateaus"].items()},
+        findings=tuple(_finding(record) for record in document["findings"]),
+    )
+    for finding in declaration.findings:
+        _check_names(finding, declaration, path)
+    return declaration
+
+
+def _finding(record: Mapping[str, Any]) -> Finding:
+    return Finding(
+        id=record["id"],
+        claim=record["claim"],
+        metric=record["metric"],
+        tests=tuple(_test(test) for test in record["tests"]),
+        beside=tuple(_test(test) for test in record.get("beside", ())),
+        levels=tuple((arm, metric) for arm, metric in record.get("levels", ())),
+    )
+
+
+def _test(record: Mapping[str, Any]) -> Test:
+    terms = tuple(DeclaredTerm(float(weight), arm, metric) for weight, arm, metric in record["terms"])
+    rule = record.get("rule", "above")
+    if rule not in ("above", "below", "within"):
+        raise UserError("unknown rule", where=record["label"], found=rule, wanted="above | below | within")
+    return Test(label=record["label"], terms=terms, rule=rule, bound=float(record.get("bound", 0.0)))
+
+
+def _check_names(finding: Finding, declaration: Declaration, path: Path) -> None:
+    pairs: Sequence[tuple[str, str]] = [
+        *((term.arm, term.metric) for test in (*finding.tests, *finding.beside) for term in test.terms),
+        *finding.levels,
+    ]
+    for arm, metric in pairs:
+        if arm not in declaration.arms:
+            raise UserError("undeclared arm", where=f"{path}: finding {finding.id}", found=arm)
+        if metric not in declaration.metrics:
+            raise UserError("undeclared metric group", where=f"{path}: finding {finding.id}", found=metric)

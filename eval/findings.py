@@ -1,0 +1,167 @@
+"""Verdicts on the declared contrasts, from the kept outcomes of every arm and seed."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from eval.bootstrap import Interval, Term, contrast_interval
+from eval.contrasts import Declaration, DeclaredTerm, Finding, Test
+from eval.curves import PlateauReport, judge_plateau, read_metrics, series
+from eval.registry import Experiments, RunEntry
+from eval.results import Results
+from runtime.errors import UserError
+
+MIN_SEEDS = 2
+"""A verdict needs at least this many training seeds."""
+
+Standing = Literal["holds", "opposes", "open", "not run"]
+Verdict = Literal["reproduced", "differs", "inconclusive", "undertrained", "one seed: no verdict", "not run"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tested:
+    """A contrast's estimate with its interval and standing."""
+
+    test: Test
+    standing: Standing
+    interval: Interval | None
+    seeds: tuple[int, ...]
+    missing: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Level:
+    """An arm's own value of a metric group, shown beside a finding."""
+
+    arm: str
+    metric: str
+    interval: Interval | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judged:
+    """A finding with everything the tables print."""
+
+    finding: Finding
+    verdict: Verdict
+    underpowered: bool
+    tests: tuple[Tested, ...]
+    beside: tuple[Tested, ...]
+    levels: tuple[Level, ...]
+    undertrained: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """What a verdict rests on."""
+
+    root: Path
+    experiments: Experiments
+    results: Results
+    declaration: Declaration
+    replicates: int
+
+
+def judge_all(evidence: Evidence) -> list[Judged]:
+    """Judge every declared finding, in the order declared."""
+    return [judge(finding, evidence) for finding in evidence.declaration.findings]
+
+
+def judge(finding: Finding, evidence: Evidence) -> Judged:
+    """Test a finding's contrasts and read off the verdict."""
+    tests = tuple(run_test(test, evidence) for test in finding.tests)
+    beside = tuple(run_test(test, evidence) for test in finding.beside)
+    undertrained = _undertrained(finding, evidence)
+    return Judged(
+        finding=finding,
+        verdict=_verdict(tests, undertrained),
+        underpowered=evidence.experiments.preset == "quick",
+        tests=tests,
+        beside=beside,
+        levels=tuple(_level(arm, metric, evidence) for arm, metric in finding.levels),
+        undertrained=undertrained,
+    )
+
+
+def run_test(test: Test, evidence: Evidence) -> Tested:
+    """Estimate one contrast over the seeds that all its arms have."""
+    missing = tuple(dict.fromkeys(term.arm for term in test.terms if not _measured_runs(term, evidence)))
+    if missing:
+        return Tested(test=test, standing="not run", interval=None, seeds=(), missing=missing)
+    terms = [_term(term, evidence) for term in test.terms]
+    seeds = tuple(sorted(set.intersection(*(set(term.runs) for term in terms))))
+    if not seeds:
+        return Tested(test=test, standing="not run", interval=None, seeds=(), missing=("a seed that all arms share",))
+    interval = contrast_interval(terms, replicates=evidence.replicates)
+    return Tested(test=test, standing=standing_of(test, interval), interval=interval, seeds=seeds, missing=())
+
+
+def standing_of(test: Test, interval: Interval) -> Standing:
+    """Tell whether an interval lies wholly where the rule wants it, wholly elsewhere, or across the bound."""
+    low, high, bound = interval.low, interval.high, test.bound
+    if test.rule == "within":
+        holds, opposes = -bound < low and high < bound, low > bound or high < -bound
+    elif test.rule == "above":
+        holds, opposes = low > bound, high < bound
+    else:
+        holds, opposes = high < bound, low > bound
+    return "holds" if holds else "opposes" if opposes else "open"
+
+
+def arm_runs(arm: str, evidence: Evidence) -> list[RunEntry]:
+    """List an arm's declared runs by seed; two runs of one seed would make the arm ambiguous."""
+    runs = evidence.experiments.select(**evidence.declaration.arms[arm])
+    seeds = [run.seed for run in runs]
+    if len(set(seeds)) != len(seeds):
+        names = [run.name for run in runs]
+        raise UserError("an arm selects two runs of one seed", where=f"arm {arm}", found=names, wanted="one a seed")
+    return runs
+
+
+def plateau_of(run: RunEntry, evidence: Evidence) -> PlateauReport | None:
+    """Judge a run's development curve by its stage's rule; None where no rule is declared."""
+    rule = evidence.declaration.plateaus.get(run.stage)
+    if rule is None:
+        return None
+    records = read_metrics(evidence.root / run.stage / run.name)
+    return judge_plateau(series(records, rule.probe), rule)
+
+
+def _verdict(tests: Sequence[Tested], undertrained: Sequence[str]) -> Verdict:
+    if any(test.standing == "not run" for test in tests):
+        return "not run"
+    if min(len(test.seeds) for test in tests) < MIN_SEEDS:
+        return "one seed: no verdict"
+    if undertrained:
+        return "undertrained"
+    if all(test.standing == "holds" for test in tests):
+        return "reproduced"
+    return "differs" if any(test.standing == "opposes" for test in tests) else "inconclusive"
+
+
+def _undertrained(finding: Finding, evidence: Evidence) -> tuple[str, ...]:
+    arms = dict.fromkeys(term.arm for test in finding.tests for term in test.terms)
+    runs = [run for arm in arms for run in arm_runs(arm, evidence)]
+    reports = [(run.name, plateau_of(run, evidence)) for run in runs]
+    return tuple(name for name, report in reports if report is not None and report.known and not report.left)
+
+
+def _measured_runs(term: DeclaredTerm, evidence: Evidence) -> list[RunEntry]:
+    metrics = evidence.declaration.metrics[term.metric]
+    runs = arm_runs(term.arm, evidence)
+    return [run for run in runs if all(metric in evidence.results.outcomes(run.qualified_name) for metric in metrics)]
+
+
+def _term(term: DeclaredTerm, evidence: Evidence) -> Term:
+    metrics = evidence.declaration.metrics[term.metric]
+    runs = {run.seed: evidence.results.outcomes(run.qualified_name) for run in _measured_runs(term, evidence)}
+    return Term(term.weight, runs, metrics)
+
+
+def _level(arm: str, metric: str, evidence: Evidence) -> Level:
+    declared = DeclaredTerm(1.0, arm, metric)
+    if not _measured_runs(declared, evidence):
+        return Level(arm=arm, metric=metric, interval=None)
+    interval = contrast_interval([_term(declared, evidence)], replicates=evidence.replicates)
+    return Level(arm=arm, metric=metric, interval=interval)

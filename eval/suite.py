@@ -1,0 +1,122 @@
+"""A suite's folder: outcomes and rows of one run, written once, skipped when done."""
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from eval.bootstrap import REPLICATES, Interval, item_interval
+from eval.outcomes import Outcome, write_outcomes
+from eval.rows import Row, write_rows
+from runtime import atomic
+from runtime.errors import UserError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """What is measured: a run's weights, on a data set."""
+
+    run: str
+    seed: int
+    checkpoint_sha256: str
+    data_fingerprint: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measurement:
+    """One number on its way to a row, with its items where it has any."""
+
+    metric: str
+    protocol: str
+    count: int
+    interval: Interval
+    outcome: Outcome | None = None
+
+
+def measure(metric: str, outcome: Outcome, protocol: str, replicates: int = REPLICATES) -> Measurement:
+    """Turn item outcomes into a measurement with its interval over items."""
+    interval = item_interval(outcome, replicates=replicates)
+    return Measurement(metric=metric, protocol=protocol, count=outcome.count, interval=interval, outcome=outcome)
+
+
+def run_suite(
+    folder: Path,
+    subject: Subject,
+    settings: object,
+    measure_all: Callable[[], Iterable[Measurement]],
+) -> bool:
+    """Measure into `folder` unless that is done; return whether anything was measured.
+
+    `items.npz` and `rows.jsonl` are followed by `done.json`, which remembers what was measured and how. A folder whose
+    mark differs (other weights, other data, other settings) is measured anew, and says so.
+    """
+    identity = _identity(subject, settings)
+    mark = folder / "done.json"
+    if mark.exists():
+        found = json.loads(mark.read_text())["identity"]
+        if found == identity:
+            print(f"{folder}: done already")
+            return False
+        print(f"{folder}: measured again, since {', '.join(_differences(found, identity))} changed")
+        mark.unlink()
+    start = time.monotonic()
+    measurements = list(measure_all())
+    _write(folder, subject, measurements)
+    atomic.write_json(mark, {"identity": identity, "wall_seconds": round(time.monotonic() - start, 3)})
+    print(f"{folder}: {len(measurements)} rows in {time.monotonic() - start:.1f} s")
+    return True
+
+
+def weights_sha256(folder: Path) -> str:
+    """Hash all safetensors files below an exported model's folder, in the order of their paths."""
+    files = sorted(folder.rglob("*.safetensors"))
+    if not files:
+        raise UserError("no exported weights", where=str(folder), found="no *.safetensors", wanted="a finished export")
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(str(file.relative_to(folder)).encode())
+        with file.open("rb") as stream:
+            while chunk := stream.read(1 << 24):
+                digest.update(chunk)
+    return digest.hexdigest()
+
+
+def data_fingerprint(data: Path) -> str:
+    """Read the fingerprint of a built data set from its manifest."""
+    manifest = data / "manifest.json"
+    if not manifest.exists():
+        raise UserError(
+            "no manifest, so the data set is not complete", where=str(manifest), fix="Build it with python -m miniweb"
+        )
+    return str(json.loads(manifest.read_text())["fingerprint"])
+
+
+def _identity(subject: Subject, settings: object) -> dict[str, str]:
+    text = hashlib.sha256(repr(settings).encode()).hexdigest()
+    return {**{key: str(value) for key, value in vars(subject).items()}, "settings_sha256": text}
+
+
+def _differences(found: dict[str, str], wanted: dict[str, str]) -> list[str]:
+    return [key for key in wanted if found.get(key) != wanted[key]]
+
+
+def _write(folder: Path, subject: Subject, measurements: Sequence[Measurement]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    outcomes = {item.metric: item.outcome for item in measurements if item.outcome is not None}
+    write_outcomes(folder / "items.npz", outcomes)
+    rows = [
+        Row(
+            suite=folder.name,
+            metric=item.metric,
+            value=item.interval.value,
+            count=item.count,
+            low=item.interval.low,
+            high=item.interval.high,
+            protocol=item.protocol,
+            **vars(subject),
+        )
+        for item in measurements
+    ]
+    write_rows(folder / "rows.jsonl", rows)
