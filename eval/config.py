@@ -83,21 +83,17 @@ class EvalConfig:
     """What to measure, and how; the suites read the parts they need."""
 
     output_dir: Path
-    """Folder of the measured run; each suite writes `<output_dir>/<suite>/`."""
-    data: Path
+    """Evaluation folder of the measured run; each suite writes `<output_dir>/<suite>/`."""
+    miniweb: Path
     """Folder of the built data set (`manifest.json` inside)."""
-    run: str
-    """Name of the measured run that rows carry, `<stage>/<name>`."""
-    seed: int = 0
-    """Training seed of the measured run that rows carry."""
-    checkpoint: Path | None = None
-    """Exported weights to measure: an open_clip, LLaVA or diffusers folder."""
-    recaptions: Path | None = None
-    """Folder of a captioner's sidecars: `web/`, `web_heldout/`, `captioner_heldout/`, `prompts/` inside."""
+    run: Path | None = None
+    """Run folder whose `export/` is measured, `<root>/<stage>/<name>`; `judges` needs none."""
+    recaptions: dict[str, Path] = field(default_factory=dict)
+    """The captioner's sidecar folders by split: web, web_heldout, captioner_heldout, prompts."""
     judges: Path | None = None
-    """Folder of the trained judges (`judges` suite's output), needed by `images`."""
+    """Folder of the trained judges (`output_dir` of the `judges` suite), needed by `images`."""
     scorers: dict[str, Path] = field(default_factory=dict)
-    """CLIP scorers by name: open_clip folders that conditioned none of the generators, needed by `images`."""
+    """CLIP scorers by name: open_clip folders that conditioned none of the generators; may be empty."""
     foundation: Path | None = None
     """Exported foundation CLIP, so that `images` can refuse it as a scorer."""
     device: Literal["auto", "cpu", "cuda"] = "auto"

@@ -1,0 +1,42 @@
+"""What an evaluation needs to know of a run folder: its name, its seed and its exported weights."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from eval.suite import Subject, data_fingerprint, weights_sha256
+from runtime.errors import UserError
+
+
+def run_name(folder: Path) -> str:
+    """Name a run as rows do, `<stage>/<name>`, from the last two parts of its folder."""
+    resolved = folder.resolve()
+    return f"{resolved.parent.name}/{resolved.name}"
+
+
+def run_config(folder: Path) -> dict[str, Any]:
+    """Read a run's resolved config; an absent one is a UserError."""
+    path = folder / "config.yaml"
+    if not path.exists():
+        raise UserError("not a run folder", where=str(folder), found="no config.yaml", wanted="a trained run")
+    return yaml.safe_load(path.read_text())
+
+
+def finished_run(folder: Path | None) -> Path:
+    """Check that a run folder was given and that its run is finished."""
+    if folder is None:
+        raise UserError("no run to measure", where="run", fix="Pass --run RUN_FOLDER")
+    if not (folder / "done.json").exists():
+        raise UserError("the run is not finished", where=str(folder), found="no done.json", fix="Train it to the end")
+    return folder
+
+
+def subject_of(folder: Path, miniweb: Path) -> Subject:
+    """Describe a finished run's exported weights as the subject of a measurement."""
+    return Subject(
+        run=run_name(folder),
+        seed=int(run_config(folder).get("seed", 0)),
+        checkpoint_sha256=weights_sha256(folder / "export"),
+        data_fingerprint=data_fingerprint(miniweb),
+    )
