@@ -1,0 +1,1 @@
+"""One module per suite: what it measures, from files to measurements."""
