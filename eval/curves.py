@@ -50,8 +50,8 @@ def read_metrics(run_folder: Path) -> list[Mapping[str, float]]:
 
 
 def series(records: Sequence[Mapping[str, float]], name: str) -> list[tuple[float, float]]:
-    """Select one metric as (step, value) pairs, in order of steps."""
-    points = [(float(record["step"]), float(record[name])) for record in records if record.get(name) is not None]
+    """Select one metric as (update, value) pairs, in order of updates."""
+    points = [(float(record["update"]), float(record[name])) for record in records if record.get(name) is not None]
     return sorted(points)
 
 

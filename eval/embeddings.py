@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from PIL import Image
 from torch import Tensor
 
@@ -21,6 +21,10 @@ class Encoder(Protocol):
 
     def encode_texts(self, texts: Sequence[str], batch_size: int = ...) -> Tensor:
         """Return features of shape (texts, width)."""
+        ...
+
+    def truncated(self, texts: Sequence[str]) -> Tensor:
+        """Tell which texts lose words to the context length."""
         ...
 
 
@@ -54,3 +58,7 @@ class Embeddings:
             features = self._encoder.encode_texts(missing, self._batch_size).double().numpy()
             self._texts.update(zip(missing, features, strict=True))
         return np.stack([self._texts[text] for text in texts])
+
+    def truncated(self, texts: Sequence[str]) -> Bool[np.ndarray, " text"]:
+        """Tell which texts lose words to the context length."""
+        return self._encoder.truncated(texts).numpy()

@@ -1,9 +1,9 @@
 """Two judges of pictures: small networks that see a picture of the small web's world and name what stands where.
 
 Both are dense detectors: a map of 8 x 8 cells, each saying whether a thing's centre lies in it, where exactly, and what
-the thing is. They differ in everything else, so that agreeing by accident is unlikely: A is a residual network of 3 x 3
-convolutions, B cuts the picture into patches and mixes them by depthwise convolutions (Liu et al. 2022, arXiv
-2201.03545); they start from other seeds and learn from disjoint halves of the renders.
+the thing is. They differ in the rest, so that agreeing by accident is unlikely: A is a residual network with strided
+convolutions, B a plain network with max pooling, each with its own activation; they start from other seeds and learn from
+disjoint halves of the renders.
 """
 
 from typing import Literal
@@ -53,7 +53,7 @@ class Judge(nn.Module):
 
 def build_judge(name: JudgeName) -> Judge:
     """Build an untrained judge."""
-    return Judge(_residual_backbone() if name == "A" else _patch_backbone())
+    return Judge(_residual_backbone() if name == "A" else _pooling_backbone())
 
 
 class _Residual(nn.Module):
@@ -64,21 +64,6 @@ class _Residual(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.activation(x + self.body(x))
-
-
-class _PatchBlock(nn.Module):
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.body = nn.Sequential(
-            nn.Conv2d(width, width, 5, padding=2, groups=width),
-            nn.BatchNorm2d(width),
-            nn.Conv2d(width, 3 * width, 1),
-            nn.GELU(),
-            nn.Conv2d(3 * width, width, 1),
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x + self.body(x)
 
 
 def _conv(inputs: int, outputs: int, stride: int = 1) -> nn.Module:
@@ -99,16 +84,18 @@ def _residual_backbone() -> nn.Module:
     )
 
 
-def _patch_backbone() -> nn.Module:
+def _pooling_backbone() -> nn.Module:
+    def stage(inputs: int, outputs: int) -> list[nn.Module]:
+        return [nn.Conv2d(inputs, outputs, 3, padding=1), nn.BatchNorm2d(outputs), nn.GELU()]
+
     return nn.Sequential(
-        nn.Conv2d(3, 48, 4, stride=4),
-        nn.BatchNorm2d(48),
-        _PatchBlock(48),
-        _PatchBlock(48),
-        nn.Conv2d(48, FEATURE_WIDTH, 2, stride=2),
-        nn.BatchNorm2d(FEATURE_WIDTH),
-        _PatchBlock(FEATURE_WIDTH),
-        _PatchBlock(FEATURE_WIDTH),
-        nn.BatchNorm2d(FEATURE_WIDTH),
-        nn.ReLU(),
+        nn.Conv2d(3, 32, 5, stride=2, padding=2),
+        nn.BatchNorm2d(32),
+        nn.GELU(),
+        nn.MaxPool2d(2),
+        *stage(32, 64),
+        *stage(64, 64),
+        nn.MaxPool2d(2),
+        *stage(64, 96),
+        *stage(96, FEATURE_WIDTH),
     )

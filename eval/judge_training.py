@@ -59,7 +59,10 @@ def train_judge(
     for update in range(config.num_updates):
         generator = seeds.numpy_generator("judge", name, update)
         chosen = generator.choice(len(images), size=min(config.batch_size, len(images)), replace=False)
-        loss = judge_loss(judge(_augment(to_input(images[chosen]), generator)), targets, chosen)
+        pixels = _augment(to_input(images[chosen]), generator)
+        with torch.autocast("cpu", torch.bfloat16):
+            outputs = judge(pixels)
+        loss = judge_loss({head: output.float() for head, output in outputs.items()}, targets, chosen)
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(judge.parameters(), 5.0)

@@ -1,7 +1,6 @@
 """From a judge's outputs to a scene."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -12,26 +11,10 @@ from torch.nn import functional
 from eval.judge_network import MAP_CELLS, SIZES, Judge
 from eval.judge_training import CLASSES, to_input
 from miniweb.catalogue import BACKGROUNDS, SPECIES_BY_NAME
-from miniweb.scene import MAX_THINGS, Scene, Thing
+from miniweb.claims import Perceived
+from miniweb.scene import Thing
 
 PRESENCE_THRESHOLD = 0.5
-_ROW_HEIGHT = 0.2
-"""Things whose centres are nearer than this in y stand in one row of the reading order."""
-
-
-@dataclass(frozen=True)
-class Perceived:
-    """What a judge sees: the background and all things, surest first; there may be none, or more than a scene has."""
-
-    background: str
-    things: tuple[Thing, ...]
-
-    def scene(self) -> Scene | None:
-        """Return the surest things as a scene in reading order, None when nothing is seen."""
-        if not self.things:
-            return None
-        kept = sorted(self.things[:MAX_THINGS], key=lambda thing: (round(thing.y / _ROW_HEIGHT), thing.x))
-        return Scene(self.background, tuple(kept))
 
 
 @torch.inference_mode()

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from eval.benchmarks import Item, read_benchmark, read_lines
 from eval.config import EvalConfig
@@ -48,16 +48,14 @@ def retrieval(name: str, items: Sequence[Item], embeddings: Embeddings) -> Itera
     ties = share_of_ties(scores.T, positives.T)
     protocol = f"{len(items)} images, {len(texts)} captions; {TIE_POLICY}"
     yield f"{name}/tied_share", mean_of({item.key: ties for item in items}), protocol
+    cut = embeddings.truncated([text for item in items for text in item.texts])
+    yield f"{name}/truncated_share", _by_owner(items, cut.astype(float), owner), f"{protocol}; share of captions cut"
     for k in RECALL_AT:
         by_image = expected_hits(scores, positives, k)
         by_text = expected_hits(scores.T, positives.T, k)
         to_text = {item.key: hit for item, hit in zip(items, by_image.tolist(), strict=True)}
-        to_image = {
-            item.key: (float(by_text[owner == index].sum()), float(len(item.texts)))
-            for index, item in enumerate(items)
-        }
         yield f"{name}/text_retrieval_recall@{k}", mean_of(to_text), protocol
-        yield f"{name}/image_retrieval_recall@{k}", ratio(to_image), protocol
+        yield f"{name}/image_retrieval_recall@{k}", _by_owner(items, by_text, owner), protocol
 
 
 def classification(
@@ -97,6 +95,12 @@ def swap(items: Sequence[Item], embeddings: Embeddings) -> Iterator[tuple[str, R
 
 def _read(config: EvalConfig, folder: Path) -> list[Item]:
     return read_benchmark(folder, config.clip.max_samples)
+
+
+def _by_owner(items: Sequence[Item], by_text: Float[np.ndarray, " text"], owner: Int[np.ndarray, " text"]) -> Ratio:
+    """Gather what texts scored at the images they belong to."""
+    sums = np.bincount(owner, weights=by_text, minlength=len(items)).tolist()
+    return ratio({item.key: (score, float(len(item.texts))) for item, score in zip(items, sums, strict=True)})
 
 
 def _among(items: Sequence[Item], hits: Float[np.ndarray, " item"], chosen: Float[np.ndarray, " item"]) -> Ratio:

@@ -1,0 +1,39 @@
+"""Trained judges as files."""
+
+import hashlib
+from pathlib import Path
+
+from safetensors.torch import load_file, save_file
+
+from eval.judge_network import Judge, JudgeName, build_judge
+from runtime import atomic
+from runtime.errors import UserError
+
+
+def judge_path(folder: Path, name: JudgeName) -> Path:
+    """Return where a judge's weights lie below the evaluation folder of the judges."""
+    return folder / "judges" / f"judge_{name}.safetensors"
+
+
+def save_judge(judge: Judge, folder: Path, name: JudgeName) -> None:
+    """Write a judge's weights, whole or not at all."""
+    weights = {key: value.contiguous() for key, value in judge.state_dict().items()}
+    with atomic.atomic_path(judge_path(folder, name)) as partial:
+        save_file(weights, partial)
+
+
+def load_judge(folder: Path | None, name: JudgeName) -> Judge:
+    """Load a trained judge for perception; raises UserError where there is none."""
+    if folder is None or not judge_path(folder, name).exists():
+        raise UserError(
+            "no trained judge", where="judges" if folder is None else str(judge_path(folder, name)),
+            fix="Train them with python -m eval judges and pass their output_dir as --judges",
+        )
+    judge = build_judge(name)
+    judge.load_state_dict(load_file(judge_path(folder, name)))
+    return judge.eval()
+
+
+def judge_sha8(folder: Path, name: JudgeName) -> str:
+    """Return the first eight digits of the hash of a judge's weights, which scores carry in their protocol."""
+    return hashlib.sha256(judge_path(folder, name).read_bytes()).hexdigest()[:8]

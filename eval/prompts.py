@@ -1,0 +1,63 @@
+"""Prompts for generated images, with the scene each was written for."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from eval.truth import read_true_samples
+from imagetext.sidecars import read_sidecar
+from miniweb import annotator, grammar
+from miniweb.scene import Scene
+from runtime import seeds
+from runtime.errors import UserError
+
+PROMPT_SETS = ("raw", "recap", "recombined", "longer")
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """One prompt: its key, its text, and the scene it tells of."""
+
+    key: str
+    text: str
+    scene: Scene
+
+
+def read_prompts(miniweb: Path, recaptions: Mapping[str, Path], name: str, limit: int) -> list[Prompt]:
+    """Read a prompt set; `recap` is the trained captioner's captions of held-out images."""
+    if name == "recap":
+        return _recaptioned(miniweb / "prompts" / "images", recaptions.get("prompts"), limit)
+    path = miniweb / "prompts" / f"{name}.jsonl"
+    if not path.exists():
+        raise UserError("no such prompts", where=str(path), fix="Build the data again")
+    records = [json.loads(line) for line in path.read_text().splitlines()[:limit]]
+    return [Prompt(record["key"], record["prompt"], Scene.from_json(record["scene"])) for record in records]
+
+
+def development_prompts(miniweb: Path, limit: int) -> list[Prompt]:
+    """Write prompts for development scenes: half in people's short words, half as a perfect captioner would."""
+    samples = read_true_samples(miniweb / "development", limit)
+    prompts = []
+    for index, sample in enumerate(samples):
+        generator = seeds.numpy_generator("development prompt", sample.key)
+        write = annotator.caption if index % 2 else grammar.describe
+        prompts.append(Prompt(sample.key, write(sample.scene, generator), sample.scene))
+    return prompts
+
+
+def _recaptioned(images: Path, sidecar: Path | None, limit: int) -> list[Prompt]:
+    if sidecar is None:
+        raise UserError(
+            "no recaptioned prompts", where="recaptions.prompts", fix="Recaption prompts/images and pass its folder"
+        )
+    samples = read_true_samples(images, limit)
+    captions = {shard: read_sidecar(sidecar, shard) for shard in dict.fromkeys(each.shard for each in samples)}
+    prompts = []
+    for sample in samples:
+        row = captions[sample.shard].get(sample.key)
+        if row is not None and row.caption:
+            prompts.append(Prompt(sample.key, row.caption, sample.scene))
+    if not prompts:
+        raise UserError("no prompt got a caption", where=str(sidecar), found=f"0 of {len(samples)}")
+    return prompts

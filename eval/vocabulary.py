@@ -1,0 +1,60 @@
+"""How much of two sources' joint vocabulary each source uses (the paper's statistic of section 4)."""
+
+import re
+from collections.abc import Sequence
+
+import numpy as np
+from scipy.sparse import csr_matrix
+
+from eval.bootstrap import COVERAGE, Interval
+from runtime import seeds
+
+_WORD = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)?")
+
+
+def words_of(text: str) -> list[str]:
+    """Split a caption into lower-case words of letters; numbers and punctuation are none."""
+    return _WORD.findall(text.lower())
+
+
+def vocabulary_shares(
+    first: Sequence[str], second: Sequence[str], replicates: int
+) -> tuple[Interval, Interval]:
+    """Measure each source's distinct words over the union's, with intervals over pairs of captions.
+
+    A bootstrap draw of n pairs holds fewer distinct words than n pairs do, in both sources; the interval is the
+    spread of the replicates around their own mean, moved to the estimate.
+    """
+    vocabulary: dict[str, int] = {}
+    tables = [_presence(texts, vocabulary) for texts in (first, second)]
+    used = [_widened(table, len(vocabulary)) for table in tables]
+    everything = np.ones((1, len(first)))
+    estimate = _shares(everything, used)[:, 0]
+    generator = seeds.numpy_generator("vocabulary")
+    samples = np.concatenate(
+        [
+            _shares(generator.multinomial(len(first), np.full(len(first), 1.0 / len(first)), size=1), used)
+            for _ in range(replicates)
+        ],
+        axis=1,
+    )
+    tail = (1.0 - COVERAGE) / 2.0
+    low, high = np.quantile(samples, [tail, 1.0 - tail], axis=1) - samples.mean(axis=1) + estimate
+    return tuple(Interval(float(estimate[i]), float(low[i]), float(min(high[i], 1.0))) for i in (0, 1))  # type: ignore[return-value]
+
+
+def _presence(texts: Sequence[str], vocabulary: dict[str, int]) -> csr_matrix:
+    columns = [[vocabulary.setdefault(word, len(vocabulary)) for word in set(words_of(text))] for text in texts]
+    pointers = np.cumsum([0, *map(len, columns)])
+    indices = np.array([index for row in columns for index in row], dtype=np.int64)
+    return csr_matrix((np.ones(len(indices)), indices, pointers), shape=(len(texts), len(vocabulary)))
+
+
+def _widened(table: csr_matrix, width: int) -> csr_matrix:
+    return csr_matrix((table.data, table.indices, table.indptr), shape=(table.shape[0], width))
+
+
+def _shares(draws: np.ndarray, used: Sequence[csr_matrix]) -> np.ndarray:
+    present = [np.asarray(draws @ table) > 0 for table in used]
+    union = (present[0] | present[1]).sum(axis=1)
+    return np.stack([each.sum(axis=1) / np.maximum(union, 1) for each in present])
