@@ -24,7 +24,7 @@ class PlateauRule:
     """What the probe of a stage must reach for a run to be judged."""
 
     probe: str
-    """Name of the metric: a column of metrics.jsonl, or of a row that the stage's suite measures on development data."""
+    """Name of the metric: a column of metrics.jsonl, or of a row measured on development data (`development/...`)."""
     floor: float
     """What guessing reaches."""
     margin: float

@@ -43,9 +43,7 @@ def frechet_from_features(first: np.ndarray, second: np.ndarray) -> float:
     """Compute the distance without a matrix root: Tr (S1 S2)^1/2 = |X Y^T|_nuclear / sqrt((n-1)(m-1)), X, Y centred."""
     centred_first = first - first.mean(axis=0)
     centred_second = second - second.mean(axis=0)
-    triangle_first = np.linalg.qr(centred_first, mode="r")
-    triangle_second = np.linalg.qr(centred_second, mode="r")
-    nuclear_norm = np.linalg.svd(triangle_first @ triangle_second.T, compute_uv=False).sum()
+    nuclear_norm = np.linalg.svd(_triangle(centred_first) @ _triangle(centred_second).T, compute_uv=False).sum()
     cross = float(nuclear_norm) / float(np.sqrt((len(first) - 1) * (len(second) - 1)))
     return _combine(moments(first), moments(second), cross)
 
@@ -63,6 +61,11 @@ def frechet_distance(first: np.ndarray, second: np.ndarray) -> float:
 def _symmetric_root(matrix: np.ndarray) -> np.ndarray:
     values, vectors = np.linalg.eigh(matrix)
     return (vectors * np.sqrt(np.clip(values, 0.0, None))) @ vectors.T
+
+
+def _triangle(matrix: np.ndarray) -> np.ndarray:
+    """Return R of the QR decomposition, which has the nuclear norms of the matrix at a small size."""
+    return np.asarray(np.linalg.qr(matrix, mode="r"))
 
 
 def _combine(first: Moments, second: Moments, cross: float) -> float:

@@ -2,8 +2,8 @@
 
 Both are dense detectors: a map of 8 x 8 cells, each saying whether a thing's centre lies in it, where exactly, and what
 the thing is. They differ in the rest, so that agreeing by accident is unlikely: A is a residual network with strided
-convolutions, B a plain network with max pooling, each with its own activation; they start from other seeds and learn from
-disjoint halves of the renders.
+convolutions, B a plain network with max pooling, each with its own activation; they start from other seeds and learn
+from disjoint halves of the renders.
 """
 
 from typing import Literal
@@ -12,11 +12,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from miniweb.catalogue import BACKGROUNDS, COLOURS, KINDS, SPECIES_BY_NAME
+from miniweb.scene import Size
 
 JudgeName = Literal["A", "B"]
 IMAGE_SIZE_PX = 64
 MAP_CELLS = 8
-SIZES = ("small", "large")
+SIZES: tuple[Size, ...] = ("small", "large")
 HEADS: dict[str, int] = {
     "presence": 1,
     "place": 3,

@@ -50,7 +50,7 @@ def train_judge(
     """Train a judge from scratch; the same renders and settings give the same judge."""
     targets = Targets(scenes)
     torch.manual_seed(seeds.derive("judge", name))
-    judge = build_judge(name).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    judge = build_judge(name).to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(judge.parameters(), lr=config.learning_rate, weight_decay=0.02)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, config.learning_rate, total_steps=config.num_updates, pct_start=0.1

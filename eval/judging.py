@@ -55,9 +55,7 @@ def claims_followed(scores: Mapping[str, PromptScore]) -> Ratio:
 
 def claims_followed_of_kind(scores: Mapping[str, PromptScore], kind: str) -> Ratio:
     """Measure claims of one kind that hold, without counting extra things."""
-    return ratio(
-        {key: (float(score.supported[kind]), float(score.claimed[kind])) for key, score in scores.items()}
-    )
+    return ratio({key: (float(score.supported[kind]), float(score.claimed[kind])) for key, score in scores.items()})
 
 
 def whole_prompts(scores: Mapping[str, PromptScore]) -> Ratio:
@@ -74,9 +72,7 @@ def score_prompts(
     keys: Sequence[str], parsed: Sequence[Parsed], seen: Sequence[Perceived | Scene]
 ) -> dict[str, PromptScore]:
     """Score pictures against their prompts, by prompt key."""
-    return {
-        key: score_prompt(prompt, picture) for key, prompt, picture in zip(keys, parsed, seen, strict=True)
-    }
+    return {key: score_prompt(prompt, picture) for key, prompt, picture in zip(keys, parsed, seen, strict=True)}
 
 
 def _count_kinds(kinds: Sequence[str]) -> dict[str, int]:

@@ -5,6 +5,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from runtime import atomic
 from runtime.errors import UserError
@@ -57,7 +58,8 @@ def read_rows(path: Path) -> list[Row]:
         if set(record) != wanted:
             odd = sorted(set(record) ^ wanted)
             raise UserError("a row's fields differ", where=where, found=odd, wanted="the fields of eval.rows.Row")
-        rows.append(Row(**{key: _decode(key, value) for key, value in record.items()}))
+        decoded: dict[str, Any] = {key: _decode(key, value) for key, value in record.items()}
+        rows.append(Row(**decoded))
     return rows
 
 

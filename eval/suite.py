@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -60,7 +61,7 @@ def run_suite(
             print(f"{folder}: done already")
             return False
         print(f"{folder}: measured again, since {', '.join(_differences(found, identity))} changed")
-        mark.unlink()
+        shutil.rmtree(folder)
     start = time.monotonic()
     measurements = list(measure_all())
     _write(folder, subject, measurements)

@@ -34,7 +34,9 @@ def read_true_samples(folder: Path, limit: int | None = None) -> list[TrueSample
                 return samples
             record = sample.metadata.get("scene")
             if not isinstance(record, dict):
-                raise UserError("a sample without its scene", where=f"{shard.tar}: {sample.key}", wanted="scene in .json")
+                raise UserError(
+                    "a sample without its scene", where=f"{shard.tar}: {sample.key}", wanted="scene in .json"
+                )
             original = sample.captions.get("original", "")
             scene = Scene.from_json(record)
             samples.append(TrueSample(shard.name, sample.key, sample.image, original, sample.sha256, scene))

@@ -17,9 +17,7 @@ def words_of(text: str) -> list[str]:
     return _WORD.findall(text.lower())
 
 
-def vocabulary_shares(
-    first: Sequence[str], second: Sequence[str], replicates: int
-) -> tuple[Interval, Interval]:
+def vocabulary_shares(first: Sequence[str], second: Sequence[str], replicates: int) -> tuple[Interval, Interval]:
     """Measure each source's distinct words over the union's, with intervals over pairs of captions.
 
     A bootstrap draw of n pairs holds fewer distinct words than n pairs do, in both sources; the interval is the

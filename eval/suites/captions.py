@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
-from pathlib import Path
 
 from eval.config import EvalConfig
 from eval.outcomes import Ratio, mean_of, ratio
@@ -31,9 +30,7 @@ def measure_captions(config: EvalConfig) -> Iterator[Measurement]:
                 yield measure(f"{split}/{source}_{metric}", outcome, protocol, config.bootstrap_replicates)
 
 
-def heldout_sources(
-    config: EvalConfig, split: str, samples: Sequence[TrueSample]
-) -> Mapping[str, Mapping[str, str]]:
+def heldout_sources(config: EvalConfig, split: str, samples: Sequence[TrueSample]) -> Mapping[str, Mapping[str, str]]:
     """Gather captions by source and key: originals (web only), the captioner's, and the oracle's from the graph."""
     sources = {
         "recaption": recaptions_of(config, split, samples),
@@ -85,7 +82,8 @@ def _statistics(config: EvalConfig) -> Iterator[Measurement]:
     for source, captions in sources.items():
         words = mean_of({key: float(len(text.split())) for key, text in captions.items()})
         yield measure(f"web/{source}_words", words, protocol, config.bootstrap_replicates)
-    shares = vocabulary_shares(*(list(captions.values()) for captions in sources.values()), VOCABULARY_REPLICATES)
+    texts = [list(captions.values()) for captions in sources.values()]
+    shares = vocabulary_shares(texts[0], texts[1], VOCABULARY_REPLICATES)
     for source, interval in zip(sources, shares, strict=True):
         yield Measurement(
             metric=f"web/{source}_vocabulary_share",

@@ -61,7 +61,7 @@ def retrieval(name: str, items: Sequence[Item], embeddings: Embeddings) -> Itera
 def classification(
     name: str, folder: Path, items: Sequence[Item], embeddings: Embeddings
 ) -> Iterator[tuple[str, Ratio, str]]:
-    """Measure top-1 and top-5 accuracy with short and recaption-style class prompts, and top-1 by part of the classes."""
+    """Measure top-1 and top-5 accuracy with each style of class prompts, and top-1 on each part of the classes."""
     classes = read_lines(folder, "classnames.txt")
     images = embeddings.images([item.image for item in items])
     labels = np.array([item.label for item in items])

@@ -8,19 +8,26 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from dit_train.sampler import Sampler, SamplingConfig
+from eval.bootstrap import Interval
 from eval.config import EvalConfig
 from eval.embeddings import Embeddings
 from eval.judge_network import Judge
-from eval.judging import PromptScore, claims_followed, claims_followed_of_kind, extra_things, score_prompts, whole_prompts
+from eval.judging import (
+    PromptScore,
+    claims_followed,
+    claims_followed_of_kind,
+    extra_things,
+    score_prompts,
+    whole_prompts,
+)
 from eval.outcomes import Cloud, Outcome, mean_of
 from eval.perception import perceive
 from eval.pictures import encode_png, save_pictures
 from eval.prompts import PROMPT_SETS, Prompt, development_prompts, read_prompts
 from eval.suite import Measurement, measure
-from eval.bootstrap import Interval
+from imagetext.transforms import resize_center_crop
 from miniweb.claims import CLAIM_KINDS, parse
 from miniweb.draw import render
-from imagetext.transforms import resize_center_crop
 from runtime import seeds
 
 T = TypeVar("T")
@@ -136,9 +143,7 @@ def clip_score(prompts: Sequence[Prompt], pictures: Pictures, scorer: Embeddings
     return mean_of({prompt.key: cosine for prompt, cosine in zip(prompts, cosines.tolist(), strict=True)})
 
 
-def _development(
-    config: EvalConfig, studio: Studio, instruments: Instruments
-) -> Generator[Measurement, None, float]:
+def _development(config: EvalConfig, studio: Studio, instruments: Instruments) -> Generator[Measurement, None, float]:
     """Yield development scores; return the guidance at which most claims are followed."""
     prompts = development_prompts(config.miniweb, config.images.num_development_prompts)
     keys, parsed = [prompt.key for prompt in prompts], [parse(prompt.text) for prompt in prompts]

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from eval.config import EvalConfig
-from eval.judge_files import judge_path, load_judge, save_judge
+from eval.judge_files import comes_from, load_judge, save_judge
 from eval.judge_network import IMAGE_SIZE_PX, JudgeName
 from eval.judge_training import train_judge
 from eval.judging import claims_followed, claims_followed_of_kind, score_prompts, whole_prompts
 from eval.outcomes import Ratio, ratio
 from eval.perception import perceive
 from eval.scene_edits import EDITS
-from eval.suite import Measurement, measure
+from eval.suite import Measurement, data_fingerprint, measure
 from eval.truth import TrueSample, pixels_of, read_true_samples
 from miniweb import annotator
 from miniweb.claims import CLAIM_KINDS, Claim, Parsed, Perceived, check, parse
@@ -121,9 +121,11 @@ def _accepted(asked: Asked | None, seen: Perceived) -> tuple[float, float]:
 
 
 def _train(config: EvalConfig, name: JudgeName) -> None:
-    if judge_path(config.output_dir, name).exists():
+    origin = f"{data_fingerprint(config.miniweb)} {config.judge}"
+    if comes_from(config.output_dir, name, origin):
         return
     samples = read_true_samples(config.miniweb / "judges" / "train", config.judge.max_train_samples)
     half = samples[NAMES.index(name) :: len(NAMES)]
     images = np.stack([pixels_of(sample.image, IMAGE_SIZE_PX) for sample in half])
-    save_judge(train_judge(name, images, [sample.scene for sample in half], config.judge), config.output_dir, name)
+    judge = train_judge(name, images, [sample.scene for sample in half], config.judge)
+    save_judge(judge, config.output_dir, name, origin)

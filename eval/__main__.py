@@ -1,0 +1,59 @@
+"""`python -m eval <verb>`: measure a run, gather what was measured, and print tables and the report."""
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+
+from eval.config import SUITES, EvalConfig, ResultsConfig
+from runtime import config as configuration
+from runtime.entry import run_entry
+from runtime.errors import UserError
+
+VERBS = (*SUITES, "collect", "tables", "report")
+USAGE = """usage: python -m eval VERB --config FILE [--dotted.override VALUE] [--print_config]
+
+measure a run:   captions  captioner  clip  images  judges
+from results:    collect  tables  report
+
+`python -m eval VERB --help` lists the options of a verb."""
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Parse the verb and hand the rest to it."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(USAGE)
+        return
+    verb = arguments[0]
+    if verb not in VERBS:
+        raise UserError("unknown verb", where="eval", found=verb, wanted=" | ".join(VERBS))
+    if verb in SUITES:
+        _measure(verb, arguments[1:])
+    else:
+        _print_results(verb, arguments[1:])
+
+
+def _measure(verb: str, argv: Sequence[str]) -> None:
+    config = configuration.parse(
+        EvalConfig, argv, prog=f"python -m eval {verb}", description=f"Measure with the suite `{verb}`."
+    )
+    from eval import measuring
+
+    measuring.SUITES[verb](config)
+
+
+def _print_results(verb: str, argv: Sequence[str]) -> None:
+    config = configuration.parse(
+        ResultsConfig, argv, prog=f"python -m eval {verb}", description="Gather and print what was measured."
+    )
+    from eval import printing
+
+    actions: Mapping[str, Callable[[ResultsConfig], None]] = {
+        "collect": printing.collect,
+        "tables": printing.tables,
+        "report": printing.report,
+    }
+    actions[verb](config)
+
+
+if __name__ == "__main__":
+    run_entry(main)

@@ -1,0 +1,152 @@
+"""From a suite's name and config to its finished folder: load what is measured, then measure."""
+
+import hashlib
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+import torch
+
+from eval.config import EvalConfig
+from eval.runs import finished_run, subject_of
+from eval.suite import Measurement, Subject, data_fingerprint, run_suite, weights_sha256
+from runtime.device import pick_device
+from runtime.errors import UserError
+
+if TYPE_CHECKING:
+    from eval.suites.images import Instruments
+
+
+def measure_captions(config: EvalConfig) -> None:
+    """Measure a captioner's captions: statistics and claims."""
+    from eval.suites.captions import measure_captions as measure
+
+    run = finished_run(config.run)
+    subject = subject_of(run, config.miniweb)
+    settings = (config.captions, config.bootstrap_replicates, _sidecar_hashes(config))
+    run_suite(config.output_dir / "captions", subject, settings, lambda: measure(config))
+
+
+def measure_captioner(config: EvalConfig) -> None:
+    """Put questions to a captioner."""
+    from eval.suites.captioner import measure_captioner as measure
+    from llava_train.model import load_captioner
+
+    run = finished_run(config.run)
+    subject = subject_of(run, config.miniweb)
+    settings = (config.captioner, config.bootstrap_replicates)
+
+    def measurements() -> list[Measurement]:
+        _use_threads(config)
+        return list(measure(config, load_captioner(run / "export", device=config.device)))
+
+    run_suite(config.output_dir / "captioner", subject, settings, measurements)
+
+
+def measure_clip(config: EvalConfig) -> None:
+    """Measure a contrastive model on all benchmarks."""
+    from clip_train.model import load_encoder
+    from eval.embeddings import Embeddings
+    from eval.suites.clip import measure_clip as measure
+
+    run = finished_run(config.run)
+    subject = subject_of(run, config.miniweb)
+    settings = (config.clip, config.bootstrap_replicates)
+
+    def measurements() -> list[Measurement]:
+        _use_threads(config)
+        encoder = load_encoder(run / "export", pick_device(config.device))
+        return list(measure(config, Embeddings(encoder, config.batch_size)))
+
+    run_suite(config.output_dir / "clip", subject, settings, measurements)
+
+
+def measure_images(config: EvalConfig) -> None:
+    """Draw and judge a text-to-image model's pictures."""
+    from dit_train.sampler import load_sampler
+    from eval.suites.images import Studio
+    from eval.suites.images import measure_images as measure
+
+    run = finished_run(config.run)
+    subject = subject_of(run, config.miniweb)
+    instruments = _load_instruments(config)
+    hashes = (instruments.judge_sha8, instruments.scorer_sha8, _sidecar_hashes(config))
+    settings = (config.images, config.bootstrap_replicates, hashes)
+
+    def measurements() -> list[Measurement]:
+        _use_threads(config)
+        sampler = load_sampler(run / "export", device=config.device)
+        return list(measure(config, Studio(sampler, config), instruments))
+
+    run_suite(config.output_dir / "images", subject, settings, measurements)
+
+
+def measure_judges(config: EvalConfig) -> None:
+    """Train the judges and publish how far they can be trusted."""
+    from eval.suites.judges import measure_judges as measure
+
+    subject = Subject(
+        run="judges/judges", seed=0, checkpoint_sha256="", data_fingerprint=data_fingerprint(config.miniweb)
+    )
+    settings = (config.judge, config.bootstrap_replicates)
+
+    def measurements() -> list[Measurement]:
+        _use_threads(config)
+        return list(measure(config))
+
+    run_suite(config.output_dir / "judges", subject, settings, measurements)
+
+
+def _load_instruments(config: EvalConfig) -> "Instruments":
+    from clip_train.model import load_encoder
+    from eval.embeddings import Embeddings
+    from eval.judge_files import judge_sha8, load_judge
+    from eval.suites.images import Instruments
+
+    hashes = {name: weights_sha256(folder) for name, folder in config.scorers.items()}
+    _refuse_foundation(config, hashes)
+    device = pick_device(config.device)
+    judges = {name: load_judge(config.judges, name) for name in ("A", "B")}
+    return Instruments(
+        judges=judges,
+        judge_sha8={name: judge_sha8(config.judges, name) for name in judges},
+        scorers={
+            name: Embeddings(load_encoder(folder, device), config.batch_size) for name, folder in config.scorers.items()
+        },
+        scorer_sha8={name: sha256[:8] for name, sha256 in hashes.items()},
+    )
+
+
+def _refuse_foundation(config: EvalConfig, hashes: Mapping[str, str]) -> None:
+    """A model that conditioned the generators can't be asked how well they follow it."""
+    if config.foundation is None:
+        return
+    foundation = weights_sha256(config.foundation)
+    for name, sha256 in hashes.items():
+        if sha256 == foundation:
+            raise UserError(
+                "the scorer is the foundation that conditions the generators",
+                where=f"scorers.{name}",
+                found=sha256[:8],
+                wanted="a CLIP trained apart from it",
+            )
+
+
+def _sidecar_hashes(config: EvalConfig) -> tuple[tuple[str, str], ...]:
+    """Hash the completion marks of the captions measured; a mark holds the hash of its parquet."""
+    return tuple(
+        (split, hashlib.sha256(b"".join(path.read_bytes() for path in sorted(folder.glob("*_stats.json")))).hexdigest())
+        for split, folder in sorted(config.recaptions.items())
+    )
+
+
+def _use_threads(config: EvalConfig) -> None:
+    torch.set_num_threads(config.threads)
+
+
+SUITES: Mapping[str, Callable[[EvalConfig], None]] = {
+    "captions": measure_captions,
+    "captioner": measure_captioner,
+    "clip": measure_clip,
+    "images": measure_images,
+    "judges": measure_judges,
+}
