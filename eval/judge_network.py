@@ -15,6 +15,7 @@ from miniweb.catalogue import BACKGROUNDS, COLOURS, KINDS, SPECIES_BY_NAME
 from miniweb.scene import Size
 
 JudgeName = Literal["A", "B"]
+JUDGE_NAMES: tuple[JudgeName, ...] = ("A", "B")
 IMAGE_SIZE_PX = 64
 MAP_CELLS = 8
 SIZES: tuple[Size, ...] = ("small", "large")

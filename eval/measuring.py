@@ -100,15 +100,16 @@ def _load_instruments(config: EvalConfig) -> "Instruments":
     from clip_train.model import load_encoder
     from eval.embeddings import Embeddings
     from eval.judge_files import judge_sha8, load_judge
+    from eval.judge_network import JUDGE_NAMES
     from eval.suites.images import Instruments
 
     hashes = {name: weights_sha256(folder) for name, folder in config.scorers.items()}
     _refuse_foundation(config, hashes)
     device = pick_device(config.device)
-    judges = {name: load_judge(config.judges, name) for name in ("A", "B")}
+    judges = {name: load_judge(config.judges, name) for name in JUDGE_NAMES}
     return Instruments(
         judges=judges,
-        judge_sha8={name: judge_sha8(config.judges, name) for name in judges},
+        judge_sha8={name: judge_sha8(config.judges, name) for name in JUDGE_NAMES},
         scorers={
             name: Embeddings(load_encoder(folder, device), config.batch_size) for name, folder in config.scorers.items()
         },

@@ -46,9 +46,8 @@ def questions(sample: TrueSample, number: int) -> list[tuple[str, bool]]:
     generator = seeds.numpy_generator("object question", sample.key)
     present = sorted({thing.kind for thing in sample.scene.things})
     absent = [kind for kind in KINDS if kind not in present]
-    return [
-        (_pick(present, generator), True) if turn % 2 else (_pick(absent, generator), False) for turn in range(number)
-    ]
+    turns = [turn % 2 == 1 for turn in range(number)]
+    return [(_pick(present if there else absent, generator), there) for there in turns]
 
 
 def yes_or_no(answer: str) -> bool | None:

@@ -7,7 +7,7 @@ import numpy as np
 
 from eval.config import EvalConfig
 from eval.judge_files import comes_from, load_judge, save_judge
-from eval.judge_network import IMAGE_SIZE_PX, JudgeName
+from eval.judge_network import IMAGE_SIZE_PX, JUDGE_NAMES, JudgeName
 from eval.judge_training import train_judge
 from eval.judging import claims_followed, claims_followed_of_kind, score_prompts, whole_prompts
 from eval.outcomes import Ratio, ratio
@@ -19,19 +19,17 @@ from miniweb import annotator
 from miniweb.claims import CLAIM_KINDS, Claim, Parsed, Perceived, check, parse
 from runtime import seeds
 
-NAMES: tuple[JudgeName, ...] = ("A", "B")
-
 
 def measure_judges(config: EvalConfig) -> Iterator[Measurement]:
     """Train both judges, then yield ceiling, false accepts and agreement on renders that neither saw."""
-    for name in NAMES:
+    for name in JUDGE_NAMES:
         _train(config, name)
     samples = read_true_samples(config.miniweb / "judges" / "test", config.judge.max_test_samples)
     images = np.stack([pixels_of(sample.image, IMAGE_SIZE_PX) for sample in samples])
-    seen = {name: perceive(load_judge(config.output_dir, name), images)[0] for name in NAMES}
+    seen = {name: perceive(load_judge(config.output_dir, name), images)[0] for name in JUDGE_NAMES}
     questions = TrueAndFalse(samples)
     protocol = f"true renders at {IMAGE_SIZE_PX} px; claims of the annotator's long captions"
-    for name in NAMES:
+    for name in JUDGE_NAMES:
         for metric, outcome in {**ceiling(questions, seen[name]), **false_accepts(questions, seen[name])}.items():
             yield measure(f"judges_test/{name}_{metric}", outcome, protocol, config.bootstrap_replicates)
     agreement = agreement_of(questions, seen["A"], seen["B"])
@@ -125,7 +123,7 @@ def _train(config: EvalConfig, name: JudgeName) -> None:
     if comes_from(config.output_dir, name, origin):
         return
     samples = read_true_samples(config.miniweb / "judges" / "train", config.judge.max_train_samples)
-    half = samples[NAMES.index(name) :: len(NAMES)]
+    half = samples[JUDGE_NAMES.index(name) :: len(JUDGE_NAMES)]
     images = np.stack([pixels_of(sample.image, IMAGE_SIZE_PX) for sample in half])
     judge = train_judge(name, images, [sample.scene for sample in half], config.judge)
     save_judge(judge, config.output_dir, name, origin)
