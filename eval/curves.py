@@ -4,10 +4,10 @@ A contrastive or text-to-image model that binds words to pictures does so late: 
 without binding (the plateau), then breaks away. Contrasts between arms on the plateau compare noise, so they are
 published as curves and not judged. The rule is operational, on the probe that training logs on development data:
 
-    a run has left its plateau when the median of its last three probes reaches `floor + margin`,
+    a run has left its plateau when the median of its last three probes reaches the stage's threshold,
 
-with the floor what guessing reaches on that probe. The rule is about the level, not the slope: a curve that still
-rises has left its plateau.
+which is declared with the contrasts: a value, or a multiple of what guessing reaches. The rule is about the level, not
+the slope: a curve that still rises has left its plateau.
 """
 
 import json
@@ -25,10 +25,14 @@ class PlateauRule:
 
     probe: str
     """Name of the metric: a column of metrics.jsonl, or of a row measured on development data (`development/...`)."""
-    floor: float
-    """What guessing reaches."""
-    margin: float
-    """How far above the floor the plateau surely ends."""
+    minimum: float = 0.0
+    """Value the probe must reach."""
+    times_chance: float = 0.0
+    """Multiple of chance the probe must reach, where guessing picks one of a training batch."""
+
+    def threshold(self, batch_size: int) -> float:
+        """Give the value that ends the plateau."""
+        return max(self.minimum, self.times_chance / batch_size)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,9 +59,8 @@ def series(records: Sequence[Mapping[str, float]], name: str) -> list[tuple[floa
     return sorted(points)
 
 
-def judge_plateau(points: Sequence[tuple[float, float]], rule: PlateauRule) -> PlateauReport:
-    """Apply the rule to a probe's curve; without probes nothing is known and nothing is called left."""
-    threshold = rule.floor + rule.margin
+def judge_plateau(points: Sequence[tuple[float, float]], threshold: float) -> PlateauReport:
+    """Compare a probe's last values with the threshold; without probes nothing is known and nothing is called left."""
     if not points:
         return PlateauReport(known=False, left=False, level=None, threshold=threshold)
     level = median(value for _, value in points[-LAST_PROBES:])

@@ -10,6 +10,7 @@ from eval.contrasts import Declaration, DeclaredTerm, Finding, Test
 from eval.curves import PlateauReport, judge_plateau, read_metrics, series
 from eval.registry import Experiments, RunEntry
 from eval.results import Results
+from eval.runs import run_config
 from runtime.errors import UserError
 
 MIN_SEEDS = 2
@@ -124,8 +125,12 @@ def plateau_of(run: RunEntry, evidence: Evidence) -> PlateauReport | None:
     rule = evidence.declaration.plateaus.get(run.stage)
     if rule is None:
         return None
-    records = read_metrics(evidence.root / run.stage / run.name)
-    return judge_plateau(series(records, rule.probe), rule)
+    folder = evidence.root / run.stage / run.name
+    row = evidence.results.row(run.qualified_name, rule.probe)
+    points = [(0.0, row.value)] if row is not None else series(read_metrics(folder), rule.probe)
+    if not points:
+        return judge_plateau([], 0.0)
+    return judge_plateau(points, rule.threshold(int(run_config(folder)["loop"]["batch_size"])))
 
 
 def _verdict(tests: Sequence[Tested], undertrained: Sequence[str]) -> Verdict:

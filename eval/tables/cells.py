@@ -56,6 +56,12 @@ class Column:
         return format_interval(found[0], self.scale, self.digits)
 
 
+def row_cell(results: Results, run: str, metric: str, scale: float = PERCENT) -> str:
+    """Format a single row's value, or say that there is none."""
+    row = results.row(run, metric)
+    return NOTHING if row is None else format_interval(Interval(row.value, row.low, row.high), scale)
+
+
 def format_interval(interval: Interval, scale: float = PERCENT, digits: int = 1) -> str:
     """Write `value [low, high]`; an interval without width is written as the value alone."""
     value, low, high = (f"{part * scale:.{digits}f}" for part in (interval.value, interval.low, interval.high))

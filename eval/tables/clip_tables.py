@@ -29,7 +29,7 @@ NOTES = (
     "the paper reports no intervals. A and B are the two short-caption domains.",
     "Swap ties count half a point; retrieval ties count their expectation under a random order.",
 )
-_MODELS = {
+PAPER_NAMES = {
     ("S/16", "small"): "s_small",
     ("S/16", "base"): "s_base",
     ("B/16", "base"): "b_base",
@@ -45,7 +45,9 @@ MIX_SHARE = 0.8
 
 def mixing_arm(experiments: Experiments, model: str, original_share: float) -> list[RunEntry]:
     """Select the runs of the experiment proper (no knockout, the captioner's captions) of a model and share."""
-    runs = experiments.select(stage="clip", model=model, original_share=original_share, recipe="recaption", knockout=None)
+    runs = experiments.select(
+        stage="clip", model=model, original_share=original_share, recipe="recaption", knockout=None
+    )
     return [run for run in runs if run.captions != "oracle"]
 
 
@@ -75,7 +77,7 @@ def table_4(results: Results, experiments: Experiments) -> Table:
     rows: list[Row] = []
     for (vision, text, recaptioned), numbers in paper.TABLE_4.items():
         share = MIX_SHARE if recaptioned else 1.0
-        runs = mixing_arm(experiments, _MODELS[vision, text], share)
+        runs = mixing_arm(experiments, PAPER_NAMES[vision, text], share)
         rows.append((f"{vision} + {text}, {'p = 0.8' if recaptioned else 'originals'}", runs, numbers))
         if (vision, text, recaptioned) == ("B/16", "large", True):
             control = mixing_arm(experiments, "b_large", 1.0)
