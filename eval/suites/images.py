@@ -11,7 +11,7 @@ from dit_train.sampler import Sampler, SamplingConfig
 from eval.bootstrap import Interval
 from eval.config import EvalConfig
 from eval.embeddings import Embeddings
-from eval.judge_network import Judge
+from eval.judge_network import Judge, JudgeName
 from eval.judging import (
     PromptScore,
     claims_followed,
@@ -42,9 +42,9 @@ FRECHET_SETS = ("raw", "recap")
 class Instruments:
     """What pictures are measured with."""
 
-    judges: Mapping[str, Judge]
+    judges: Mapping[JudgeName, Judge]
     """By name; A gives the scores, B checks them."""
-    judge_sha8: Mapping[str, str]
+    judge_sha8: Mapping[JudgeName, str]
     scorers: Mapping[str, Embeddings]
     """CLIP scorers by name."""
     scorer_sha8: Mapping[str, str]

@@ -38,7 +38,9 @@ def dit_arm(experiments: Experiments, model: str, original_share: float) -> list
 
 def table_7(results: Results, experiments: Experiments) -> Table:
     """Set pictures by share of original captions beside the paper's, at the fixed guidance."""
-    arms = [(f"p = {share}", dit_arm(experiments, "b", float(share)), paper.TABLE_7[share]) for share in paper.TABLE_7]
+    arms: list[tuple[str, list[RunEntry], tuple[float | None, ...]]] = [
+        (f"p = {share}", dit_arm(experiments, "b", float(share)), paper.TABLE_7[share]) for share in paper.TABLE_7
+    ]
     arms.append(("large model, p = 0.00", dit_arm(experiments, "l", 0.0), paper.TABLE_7_LARGE))
     arms.append(("oracle captions, p = 0.00", _oracle(experiments), (None,) * len(COLUMNS)))
     columns = [

@@ -86,7 +86,7 @@ def verdict_cell(judged: Judged) -> str:
 
 
 def _finding_rows(judged: Judged) -> list[tuple[str, ...]]:
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for index, tested in enumerate(judged.tests):
         first = index == 0
         rows.append(

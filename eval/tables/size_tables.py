@@ -36,7 +36,7 @@ def table_2(root: Path, experiments: Experiments) -> Table:
 
 def served_table(root: Path, experiments: Experiments) -> Table:
     """Show what each training run was served: samples, realised share of each caption source, lengths, truncation."""
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for stage in ("clip", "dit"):
         for run in experiments.select(stage=stage):
             done = root / stage / run.name / "done.json"
