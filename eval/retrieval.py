@@ -33,12 +33,12 @@ def expected_hits(
     return hits
 
 
-def share_of_ties(
+def tied_with_negatives(
     scores: Float[np.ndarray, "query candidate"], positives: Bool[np.ndarray, "query candidate"]
-) -> float:
-    """Measure in how many queries the best positive ties with a negative: there the tie policy matters."""
+) -> Bool[np.ndarray, " query"]:
+    """Tell in which queries the best positive ties with a negative: there the tie policy matters."""
     best = np.where(positives, scores, -np.inf).max(axis=1, keepdims=True)
-    return float(((scores == best) & ~positives).any(axis=1).mean())
+    return ((scores == best) & ~positives).any(axis=1)
 
 
 def _chance(num_tied: int, num_positive: int, places: int) -> float:

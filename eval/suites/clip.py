@@ -10,7 +10,7 @@ from eval.benchmarks import Item, read_benchmark, read_lines
 from eval.config import EvalConfig
 from eval.embeddings import Embeddings
 from eval.outcomes import Ratio, mean_of, ratio
-from eval.retrieval import TIE_POLICY, expected_hits, share_of_ties
+from eval.retrieval import TIE_POLICY, expected_hits, tied_with_negatives
 from eval.suite import Measurement, measure
 from eval.zeroshot import SWAP_TIE_POLICY, class_weights, classification_hits, normalise, swap_points
 from miniweb.catalogue import SPECIES_BY_NAME
@@ -45,9 +45,9 @@ def retrieval(name: str, items: Sequence[Item], embeddings: Embeddings) -> Itera
     owner = np.repeat(np.arange(len(items)), [len(item.texts) for item in items])
     scores = images @ texts.T
     positives = owner[None, :] == np.arange(len(items))[:, None]
-    ties = share_of_ties(scores.T, positives.T)
     protocol = f"{len(items)} images, {len(texts)} captions; {TIE_POLICY}"
-    yield f"{name}/tied_share", mean_of({item.key: ties for item in items}), protocol
+    tied = tied_with_negatives(scores.T, positives.T).astype(float)
+    yield f"{name}/tied_share", _by_owner(items, tied, owner), f"{protocol}; share of captions"
     cut = embeddings.truncated([text for item in items for text in item.texts])
     yield f"{name}/truncated_share", _by_owner(items, cut.astype(float), owner), f"{protocol}; share of captions cut"
     for k in RECALL_AT:

@@ -15,8 +15,9 @@ from eval.perception import perceive
 from eval.scene_edits import EDITS
 from eval.suite import Measurement, data_fingerprint, measure
 from eval.truth import TrueSample, pixels_of, read_true_samples
-from miniweb import annotator
+from miniweb import grammar
 from miniweb.claims import CLAIM_KINDS, Claim, Parsed, Perceived, check, parse
+from miniweb.scene import Scene
 from runtime import seeds
 
 
@@ -28,7 +29,7 @@ def measure_judges(config: EvalConfig) -> Iterator[Measurement]:
     images = np.stack([pixels_of(sample.image, IMAGE_SIZE_PX) for sample in samples])
     seen = {name: perceive(load_judge(config.output_dir, name), images)[0] for name in JUDGE_NAMES}
     questions = TrueAndFalse(samples)
-    protocol = f"true renders at {IMAGE_SIZE_PX} px; claims of the annotator's long captions"
+    protocol = f"true renders at {IMAGE_SIZE_PX} px; claims of full descriptions, all species named"
     for name in JUDGE_NAMES:
         for metric, outcome in {**ceiling(questions, seen[name]), **false_accepts(questions, seen[name])}.items():
             yield measure(f"judges_test/{name}_{metric}", outcome, protocol, config.bootstrap_replicates)
@@ -50,7 +51,7 @@ class TrueAndFalse:
     def __init__(self, samples: Sequence[TrueSample]) -> None:
         """Write every description from the scene, or from the edited scene."""
         self.keys = [sample.key for sample in samples]
-        self.true = [parse(annotator.describe(sample.scene, _generator(sample, "true"))) for sample in samples]
+        self.true = [parse(_describe(sample.scene, _generator(sample, "true"))) for sample in samples]
         self.false: dict[str, list[Asked | None]] = {
             name: [_ask_falsely(sample, name) for sample in samples] for name in EDITS
         }
@@ -103,9 +104,14 @@ def _ask_falsely(sample: TrueSample, edit: str) -> Asked | None:
     edited = EDITS[edit](sample.scene, generator)
     if edited is None:
         return None
-    parsed = parse(annotator.describe(edited, generator))
+    parsed = parse(_describe(edited, generator))
     checked = check(parsed, sample.scene)
     return Asked(parsed, frozenset(checked.unsupported))
+
+
+def _describe(scene: Scene, generator: np.random.Generator) -> str:
+    """Tell everything about a scene, so that claims of every kind are asked about."""
+    return grammar.describe(scene, generator, known_species_only=False)
 
 
 def _held(parsed: Parsed, seen: Perceived) -> frozenset[Claim]:
