@@ -111,8 +111,9 @@ def score_set(
         f"whole_{tag}": whole_prompts(scores),
         f"extra_things_{tag}": extra_things(scores),
     }
-    by_kind = {f"claims_{tag}_{kind}": claims_followed_of_kind(scores, kind) for kind in CLAIM_KINDS}
-    outcomes.update({metric: outcome for metric, outcome in by_kind.items() if outcome.count})
+    if tag == "fixed":
+        by_kind = {f"claims_{tag}_{kind}": claims_followed_of_kind(scores, kind) for kind in CLAIM_KINDS}
+        outcomes.update({metric: outcome for metric, outcome in by_kind.items() if outcome.count})
     second, _ = perceive(instruments.judges["B"], pictures)
     outcomes[f"claims_{tag}_judge_B"] = claims_followed(score_prompts(keys, parsed, second))
     if name in FRECHET_SETS:

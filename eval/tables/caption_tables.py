@@ -85,7 +85,7 @@ def claims_table(results: Results, experiments: Experiments) -> Table:
         "Unsupported: share of claims that do not hold, claims about absent objects included. Captions of the "
         "captioner's own domain have no alt-text.",
     )
-    return Table(title="What captions claim", headers=headers, rows=tuple(rows), notes=notes)
+    return Table(title="What captions claim", headers=headers, rows=tuple(rows), notes=notes, text_columns=(0, 1))
 
 
 def claim_kinds_table(results: Results, experiments: Experiments) -> Table:

@@ -23,7 +23,7 @@ def findings_table(judged: Sequence[Judged]) -> Table:
     headers = ("finding", "claim", "contrast", "estimate", "rule", "seeds", "verdict")
     underpowered = ("Preset quick: every finding here is underpowered; budgets are far too small.",)
     notes = (*NOTES, *(underpowered if any(each.underpowered for each in judged) else ()))
-    return Table(title="Findings", headers=headers, rows=tuple(rows), notes=notes)
+    return Table(title="Findings", headers=headers, rows=tuple(rows), notes=notes, text_columns=(0, 1, 2, 4, 6))
 
 
 def beside_table(judged: Sequence[Judged]) -> Table:
@@ -35,7 +35,8 @@ def beside_table(judged: Sequence[Judged]) -> Table:
     ]
     notes = ("A knockout should kill its finding; if it does not, the finding had another cause.",)
     headers = ("finding", "contrast", "estimate", "seeds")
-    return Table(title="Knockouts, oracle and further contrasts", headers=headers, rows=tuple(rows), notes=notes)
+    title = "Knockouts, oracle and further contrasts"
+    return Table(title=title, headers=headers, rows=tuple(rows), notes=notes, text_columns=(0, 1))
 
 
 def levels_table(judged: Sequence[Judged]) -> Table:
@@ -45,7 +46,8 @@ def levels_table(judged: Sequence[Judged]) -> Table:
         for each in judged
         for level in each.levels
     ]
-    return Table(title="Levels of the arms", headers=("finding", "arm", "metric", "value"), rows=tuple(rows))
+    headers = ("finding", "arm", "metric", "value")
+    return Table(title="Levels of the arms", headers=headers, rows=tuple(rows), text_columns=(0, 1, 2))
 
 
 def plateau_table(evidence: Evidence) -> Table:
@@ -79,10 +81,11 @@ def level_cell(level: Level) -> str:
 
 def verdict_cell(judged: Judged) -> str:
     """Write the verdict, with what qualifies it."""
-    verdict = NOT_RUN if judged.verdict == "not run" else judged.verdict
-    if judged.verdict == "undertrained":
-        verdict = f"{verdict} ({', '.join(judged.undertrained)})"
-    return f"{verdict} (underpowered)" if judged.underpowered and judged.verdict != "not run" else verdict
+    if judged.verdict == "not run":
+        return NOT_RUN
+    remarks = [f"undertrained: {', '.join(judged.undertrained)}"] if judged.undertrained else []
+    remarks += ["underpowered"] if judged.underpowered else []
+    return f"{judged.verdict} ({'; '.join(remarks)})" if remarks else judged.verdict
 
 
 def _finding_rows(judged: Judged) -> list[tuple[str, ...]]:

@@ -43,7 +43,7 @@ def served_table(root: Path, experiments: Experiments) -> Table:
             if done.exists():
                 rows.extend(_served_rows(run.qualified_name, json.loads(done.read_text()).get("audit", {})))
     headers = ("run", "samples", "distinct", "source", "share %", "words", "tokens", "truncated %", "fallbacks")
-    return Table(title="What the runs were served", headers=headers, rows=tuple(rows))
+    return Table(title="What the runs were served", headers=headers, rows=tuple(rows), text_columns=(0, 3))
 
 
 def _our_size(export: Path) -> tuple[str, str, str, str]:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from runtime.tables import markdown_table
+from runtime.tables import Align, markdown_table
 
 NOT_RUN = "not run in this preset"
 NOTHING = "–"
@@ -18,11 +18,14 @@ class Table:
     headers: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     notes: tuple[str, ...] = ()
+    text_columns: tuple[int, ...] = (0,)
+    """Columns set left; the others hold numbers."""
 
     def markdown(self) -> str:
         """Write the table as a Markdown section."""
         notes = "".join(f"\n{note}\n" for note in self.notes)
-        return f"## {self.title}\n\n{markdown_table(self.headers, self.rows)}{notes}"
+        align: list[Align] = ["left" if index in self.text_columns else "right" for index in range(len(self.headers))]
+        return f"## {self.title}\n\n{markdown_table(self.headers, self.rows, align)}{notes}"
 
 
 def interleaved(ours: Sequence[str], paper: Sequence[str]) -> tuple[str, ...]:
