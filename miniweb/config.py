@@ -87,7 +87,7 @@ class WebConfig:
     """Whether candidates pass a filter of image-text similarity, as DataComp's pool did, before they become the web."""
     filter_keep_share: float = 0.85
     """Share of candidates that the filter keeps, the most similar first."""
-    filter_noise: float = 0.5
+    filter_noise: float = 1.5
     """Standard deviation of the noise in the filter's similarity; a caption that is all true scores 1, all wrong -1."""
     alt_text: AltTextRates = field(default_factory=AltTextRates)
     """Rates of the alt-text's noise, before the filter."""
