@@ -5,7 +5,7 @@ A shard is `NNNNN.tar` (key.jpg, key.txt, key.json), `NNNNN.parquet` (a row per 
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -111,7 +111,7 @@ def read_attempted(shard: Shard) -> list[AttemptedRow]:
     return [_attempted(row) for row in rows]
 
 
-def write_shard(folder: Path, index: int, rows: Sequence[ShardRow] | Iterator[ShardRow]) -> Shard:
+def write_shard(folder: Path, index: int, rows: Iterable[ShardRow]) -> Shard:
     """Write one shard: tar, then parquet, then stats, each whole or absent; return its description."""
     name = write_rows(Path(folder), index, rows)
     return _describe(folder, name)
