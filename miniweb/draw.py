@@ -3,6 +3,7 @@
 import io
 import textwrap
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -39,10 +40,10 @@ def contact_sheet(
     scenes: Sequence[Scene], captions: Sequence[str], *, num_columns: int = 4, picture_px: int = 240
 ) -> Image.Image:
     """Draw scenes side by side, each with its caption below (line breaks are kept, long lines are folded)."""
-    font = ImageFont.load_default(size=picture_px / 18)
+    font = _font(picture_px / 18)
     line_px, gap_px = round(picture_px / 14), round(picture_px / 20)
     folded = [
-        [part for line in caption.splitlines() for part in textwrap.wrap(line, 36) or [""]] for caption in captions
+        [part for line in caption.splitlines() for part in textwrap.wrap(line, 32) or [""]] for caption in captions
     ]
     text_px = line_px * max((len(lines) for lines in folded), default=0)
     cell_width, cell_height = picture_px + 2 * gap_px, picture_px + text_px + 2 * gap_px
@@ -56,3 +57,10 @@ def contact_sheet(
         for number, line in enumerate(lines):
             draw.text((left, top + picture_px + gap_px // 2 + number * line_px), line, fill=(40, 40, 40), font=font)
     return sheet
+
+
+def _font(size_px: float) -> ImageFont.FreeTypeFont:
+    """Return a font with accents, which Pillow's own lacks."""
+    from matplotlib import get_data_path
+
+    return ImageFont.truetype(Path(get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf", size_px)
