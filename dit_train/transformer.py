@@ -118,7 +118,7 @@ class Block(nn.Module):
         query = split_heads(self.text_query(self.norm(tokens)), self.num_heads)
         tokens = tokens + self.text_out(join_heads(attend(query, key, value, mask, implementation)))
         hidden = modulate(self.norm(tokens), shift_mlp, scale_mlp)
-        hidden = self.mlp_out(F.gelu(self.mlp_in(hidden), approximate="tanh"))
+        hidden = self.mlp_out(F.gelu(self.mlp_in(hidden)))
         return tokens + gate_mlp[:, None] * hidden
 
 
