@@ -6,7 +6,9 @@ from contextlib import contextmanager
 from typing import Any, cast
 
 import torch
-from jaxtyping import Float, Num
+from jaxtyping import Float, Int64, Num
+from open_clip.model import CLIP
+from open_clip.transformer import text_global_pool
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import cross_entropy, normalize
@@ -56,7 +58,7 @@ class ContrastiveTask:
         clip = cast(ClipModel, model)
         with attention_kernels(images.device):
             image_features = clip.encode_image(images)
-            text_features = clip.encode_text(batch.token_ids)
+            text_features = encode_text(clip, batch.token_ids, batch.token_lengths)
         return {
             "images": normalize(image_features.float(), dim=-1),
             "texts": normalize(text_features.float(), dim=-1),
@@ -66,6 +68,22 @@ class ContrastiveTask:
     def coupled_loss(self, features: dict[str, Tensor], step: int) -> LossSum:
         """Return the contrastive loss of the global batch."""
         return contrastive_loss(features["images"], features["texts"], features["logit_scale"])
+
+
+def encode_text(
+    model: ClipModel, token_ids: Int64[Tensor, "batch tokens"], lengths: Int64[Tensor, " batch"]
+) -> Float[Tensor, "batch width"]:
+    """Return `model.encode_text(token_ids)`, leaving out the columns of padding where that changes nothing.
+
+    Under a causal mask nothing before the end of a text sees the padding after it; bidirectional text does.
+    """
+    if not isinstance(model, CLIP) or not len(token_ids):
+        return model.encode_text(token_ids)
+    length = int(lengths.max())
+    ids = token_ids[:, :length]
+    hidden = model.token_embedding(ids) + model.positional_embedding[:length]
+    hidden = model.ln_final(model.transformer(hidden, attn_mask=model.attn_mask[:length, :length]))
+    return text_global_pool(hidden, ids, model.text_pool_type) @ model.text_projection
 
 
 def normalise_images(

@@ -86,7 +86,12 @@ def train_clip_bpe(texts: Iterable[str], vocab_size: int, folder: Path) -> Path:
     num_merges = _merges_left(vocab_size, len(base) + 2)
     backend = CLIPTokenizer().backend_tokenizer
     trainer = trainers.BpeTrainer(
-        vocab_size=vocab_size, initial_alphabet=alphabet, end_of_word_suffix="</w>", show_progress=False
+        vocab_size=len(base) + num_merges,
+        initial_alphabet=alphabet,
+        end_of_word_suffix="</w>",
+        # Left to itself the trainer numbers these by hash order, and breaks ties by number.
+        special_tokens=base[len(alphabet) :],
+        show_progress=False,
     )
     backend.train_from_iterator(texts, trainer)
     merges: Any = _merges(backend)[:num_merges]

@@ -13,6 +13,7 @@ from clip_train.contrastive import (
     attention_kernels,
     bound_logit_scale,
     contrastive_loss,
+    encode_text,
     normalise_images,
 )
 from clip_train.presets import MODELS
@@ -88,7 +89,24 @@ def test_logit_scale_is_kept_between_one_and_a_hundred() -> None:
 
 
 def tiny_model() -> torch.nn.Module:
-    return build_model(model_config(MODELS["s_small"], image_size_px=16, vocab_size=40, context_length=9), seed=0)
+    return build_model(model_config(MODELS["s_small"], image_size_px=32, vocab_size=40, context_length=9), seed=0)
+
+
+def test_causal_text_needs_no_padding() -> None:
+    model = build_model(model_config(MODELS["foundation"], image_size_px=16, vocab_size=40, context_length=12), seed=0)
+    lengths = torch.tensor([3, 7, 5])
+    ids = torch.randint(0, 39, (3, 12))
+    for row, length in zip(ids, lengths.tolist(), strict=True):
+        row[length - 1 :] = 39
+    # Fewer columns change the order of sums, in float32.
+    torch.testing.assert_close(encode_text(model, ids, lengths), model.encode_text(ids), atol=1e-5, rtol=0)
+
+
+def test_bidirectional_text_keeps_its_padding() -> None:
+    model = tiny_model().eval()
+    ids = torch.randint(1, 40, (2, 9))
+    ids[:, 4:] = 0
+    assert torch.equal(encode_text(model, ids, torch.tensor([4, 4])), model.encode_text(ids))
 
 
 def test_task_gives_unit_features_and_counts_samples() -> None:
@@ -97,7 +115,7 @@ def test_task_gives_unit_features_and_counts_samples() -> None:
     batch = ImageTextBatch(
         keys=("a", "b", "c"),
         positions=(0, 1, 2),
-        images=torch.randint(0, 256, (3, 3, 16, 16), dtype=torch.uint8),
+        images=torch.randint(0, 256, (3, 3, 32, 32), dtype=torch.uint8),
         token_ids=torch.randint(0, 40, (3, 9)),
         token_lengths=torch.full((3,), 9),
         truncated=torch.zeros(3, dtype=torch.bool),

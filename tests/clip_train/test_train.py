@@ -50,7 +50,7 @@ def config_of(web: Path, output_dir: Path, *, num_updates: int = 4, **changes: o
         "data": DataConfig(shards=web / "shards", sidecars={"recaption": web / "recaption"}),
         "mix": CaptionMixConfig(original_share=0.5),
         "model": "s_small",
-        "image_size_px": 16,
+        "image_size_px": 32,
         "context_length": 12,
         "vocab_size": 300,
         "loop": LoopConfig(
@@ -67,7 +67,7 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
 def test_run_ends_in_an_export_that_encodes(web: Path, tmp_path: Path) -> None:
     train(config_of(web, tmp_path))
     encoder = load_encoder(tmp_path / "export")
-    assert encoder.encode_images([Image.new("RGB", (20, 16), "red")]).shape == (1, 64)
+    assert encoder.encode_images([Image.new("RGB", (20, 16), "red")]).shape == (1, 128)
     facts = json.loads((tmp_path / "done.json").read_text())
     assert facts["num_updates"] == 4
     assert facts["audit"]["drawn"] == 24
@@ -104,12 +104,14 @@ def test_stopped_run_continues_to_the_same_weights(web: Path, tmp_path: Path, mo
 
 
 def test_microbatches_leave_the_gradients_as_they_are(web: Path, tmp_path: Path) -> None:
-    loop = {"num_updates": 2, "batch_size": 6, "learning_rate": 1e-3, "wandb": "off"}
-    train(config_of(web, tmp_path / "one", loop=LoopConfig(**loop)))
-    train(config_of(web, tmp_path / "three", loop=LoopConfig(**loop, microbatch_size=2)))
+    # Of the foundation: batch statistics make a ResNet's features depend on the microbatch.
+    loop = {"num_updates": 2, "batch_size": 6, "learning_rate": 1e-3, "epsilon": 1e-3, "wandb": "off"}
+    model = {"model": "foundation", "vocab_size": 600}
+    train(config_of(web, tmp_path / "one", **model, loop=LoopConfig(**loop)))
+    train(config_of(web, tmp_path / "three", **model, loop=LoopConfig(**loop, microbatch_size=2)))
     one, three = weights(tmp_path / "one"), weights(tmp_path / "three")
-    # Sums run in another order, in float32, and AdamW's first steps turn that into steps of its own size at most.
-    assert all(torch.allclose(one[name], three[name], atol=5e-4) for name in one)
+    # Sums run in another order, in float32; the large epsilon keeps AdamW from blowing such differences up.
+    assert all(torch.allclose(one[name], three[name], atol=1e-5) for name in one)
 
 
 def test_learns_to_tell_colours_apart(web: Path, tmp_path: Path) -> None:
@@ -130,7 +132,7 @@ def test_tokenizer_knows_both_sources(web: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"image_size_px": 20}, r"image_size_px.*found 20, wanted a positive multiple of the model's patch size, 8"),
+        ({"image_size_px": 20}, r"image_size_px.*found 20, wanted a positive multiple of the model's patch size, 32"),
         ({"crop_area_min": 0.0}, r"crop_area_min.*found 0.0, wanted a share in \(0, 1\]"),
         ({"context_length": 2}, r"context_length.*found 2, wanted 3 or more"),
         ({"vocab_size": 10}, r"vocab_size.*found 10, wanted 300 or more"),
