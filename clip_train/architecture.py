@@ -7,7 +7,7 @@ import torch
 from open_clip.model import CLIP, CustomTextCLIP
 from torch import nn
 
-from clip_train.presets import ModelPreset, ResNet
+from clip_train.presets import ModelPreset, ResNet, TimmTower
 from runtime.seeds import derive
 
 ClipModel: TypeAlias = CLIP | CustomTextCLIP
@@ -46,6 +46,8 @@ def model_config(preset: ModelPreset, *, image_size_px: int, vocab_size: int, co
 
 def _vision_config(preset: ModelPreset) -> dict[str, Any]:
     tower = preset.vision
+    if isinstance(tower, TimmTower):
+        return {"timm_model_name": tower.name, "timm_pool": "avg", "timm_proj": "linear"}
     shape = {"width": tower.width, "head_width": tower.head_width}
     if isinstance(tower, ResNet):
         return {**shape, "layers": list(tower.layers)}

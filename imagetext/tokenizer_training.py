@@ -1,10 +1,11 @@
 """Train small tokenizers of the three kinds the field uses; each is saved as a folder that `AutoTokenizer` loads."""
 
-import json
 from collections.abc import Iterable
+from operator import add
 from pathlib import Path
 from typing import Any
 
+from imagetext.merges import count_words, learn_merges
 from runtime.atomic import atomic_directory
 from runtime.errors import UserError
 
@@ -57,20 +58,21 @@ LLAMA3_CHAT_TEMPLATE = """\
 
 def train_wordpiece(texts: Iterable[str], vocab_size: int, folder: Path) -> Path:
     """Train a lower-case BERT WordPiece ([PAD] is 0); load with `hf_tokenizer(..., strip_sep_token=True)` for CLIP."""
-    from tokenizers import trainers
     from transformers import BertTokenizer
 
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
     backend = BertTokenizer(vocab={token: index for index, token in enumerate(special)}).backend_tokenizer
-    texts = list(texts)
-    alphabet = backend.normalizer.normalize_str("".join(sorted(set().union(*texts))))
-    inside_word = [f"##{character}" for character in sorted(set(alphabet)) if not character.isspace()]
-    # Left to itself the trainer numbers these by hash order, and breaks ties by number: another vocabulary every time.
-    trainer = trainers.WordPieceTrainer(
-        vocab_size=vocab_size, special_tokens=[*special, *inside_word], show_progress=False
-    )
-    backend.train_from_iterator(texts, trainer)
-    return _save(BertTokenizer(vocab=backend.get_vocab(with_added_tokens=True)), folder)
+    words = count_words(texts, backend)
+    characters = sorted(set().union(*words))
+    base = [*special, *characters, *(f"##{character}" for character in characters)]
+    symbols = {(word[0], *(f"##{character}" for character in word[1:])): count for word, count in words.items()}
+    merges = learn_merges(symbols, vocab_size - len(base), _join_wordpieces)
+    tokens = dict.fromkeys([*base, *(_join_wordpieces(*pair) for pair in merges)])
+    return _save(BertTokenizer(vocab={token: index for index, token in enumerate(tokens)}), folder)
+
+
+def _join_wordpieces(left: str, right: str) -> str:
+    return left + right.removeprefix("##")
 
 
 def train_clip_bpe(texts: Iterable[str], vocab_size: int, folder: Path) -> Path:
@@ -78,23 +80,15 @@ def train_clip_bpe(texts: Iterable[str], vocab_size: int, folder: Path) -> Path:
 
     Ids are laid out as in CLIP: 256 bytes, 256 bytes that end a word, merges, start and, highest of all, end of text.
     """
-    from tokenizers import pre_tokenizers, trainers
+    from tokenizers import pre_tokenizers
     from transformers import CLIPTokenizer
 
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     base = [*alphabet, *(character + "</w>" for character in alphabet)]
     num_merges = _merges_left(vocab_size, len(base) + 2)
-    backend = CLIPTokenizer().backend_tokenizer
-    trainer = trainers.BpeTrainer(
-        vocab_size=len(base) + num_merges,
-        initial_alphabet=alphabet,
-        end_of_word_suffix="</w>",
-        # Left to itself the trainer numbers these by hash order, and breaks ties by number.
-        special_tokens=base[len(alphabet) :],
-        show_progress=False,
-    )
-    backend.train_from_iterator(texts, trainer)
-    merges: Any = _merges(backend)[:num_merges]
+    words = count_words(texts, CLIPTokenizer().backend_tokenizer)
+    symbols = {(*word[:-1], word[-1] + "</w>"): count for word, count in words.items()}
+    merges = learn_merges(symbols, num_merges, add)
     tokens = [*base, *("".join(pair) for pair in merges), "<|startoftext|>", "<|endoftext|>"]
     vocab = {token: index for index, token in enumerate(dict.fromkeys(tokens))}
     return _save(CLIPTokenizer(vocab=vocab, merges=merges), folder)
@@ -147,10 +141,6 @@ def _merges_left(vocab_size: int, reserved: int) -> int:
     if vocab_size <= reserved:
         raise UserError("vocabulary is too small", found=vocab_size, wanted=f"more than the {reserved} bytes and marks")
     return vocab_size - reserved
-
-
-def _merges(backend: Any) -> list[tuple[str, str]]:
-    return [(left, right) for left, right in json.loads(backend.to_str())["model"]["merges"]]
 
 
 def _save(tokenizer: Any, folder: Path) -> Path:

@@ -107,12 +107,3 @@ def test_weights_of_another_width_are_refused(tmp_path: Path) -> None:
     path.write_text(json.dumps(config))
     with pytest.raises(UserError, match="the model cannot be loaded"):
         load_encoder(folder)
-
-
-@pytest.mark.parametrize("name", ["s_small", "foundation"])
-def test_tokenizers_are_a_function_of_the_captions(name: str, tmp_path: Path) -> None:
-    files = []
-    for attempt in ("first", "second"):
-        prepare_tokenizer(tmp_path / attempt, find_preset(name), CAPTIONS, vocab_size=700)
-        files.append((tmp_path / attempt / "tokenizer.json").read_bytes())
-    assert files[0] == files[1]
