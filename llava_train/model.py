@@ -12,10 +12,11 @@ from PIL import Image
 from transformers import AutoTokenizer, LlavaForConditionalGeneration, PreTrainedTokenizerBase
 
 from imagetext.conversations import render_prompt, stop_token_ids
+from llava_train.attention import captioner_attention
 from llava_train.build import num_image_tokens
 from llava_train.generation import Answer, generate
 from llava_train.pixels import Normaliser, PixelGeometry, read_geometry
-from runtime.device import DeviceName, attention_implementation, pick_device
+from runtime.device import DeviceName, pick_device
 from runtime.errors import UserError
 
 __all__ = ["Answer", "LoadedCaptioner", "load_captioner"]
@@ -99,7 +100,7 @@ def load_captioner(
     Raises UserError when the folder holds no such model, or one with missing weights.
     """
     chosen = pick_device(device)
-    llava = _load_llava(folder, attention_implementation(chosen)).to(chosen)
+    llava = _load_llava(folder, captioner_attention(chosen)).to(chosen)
     geometry = read_geometry(folder)
     return LoadedCaptioner(
         llava=llava,

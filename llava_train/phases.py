@@ -8,6 +8,7 @@ from safetensors.torch import load_file, save_file
 from transformers import LlavaForConditionalGeneration, PreTrainedTokenizerBase
 
 from imagetext.conversations import Conversation, Rendered, render_plain, render_training
+from llava_train.attention import captioner_attention
 from llava_train.build import build_captioner, num_image_tokens
 from llava_train.config import PHASES, FineTuneConfig, PhaseConfig, PhaseName
 from llava_train.corpus import Corpus, prepare_tokenizer, read_corpus
@@ -17,7 +18,7 @@ from llava_train.pixels import Normaliser, PixelGeometry, read_geometry
 from llava_train.source import ConversationSource
 from llava_train.task import AnswerTask
 from runtime.atomic import atomic_path
-from runtime.device import attention_implementation, pick_device
+from runtime.device import pick_device
 from runtime.launch import is_main_process
 from runtime.loop import fit
 from runtime.run import Run
@@ -65,7 +66,7 @@ def _prepare(config: FineTuneConfig, run: Run) -> Workbench:
         tokenizer,
         config.language_model,
         seed=config.seed,
-        attention=attention_implementation(device),
+        attention=captioner_attention(device),
     )
     geometry = read_geometry(config.vision_tower).padded()
     return Workbench(config=config, run=run, corpus=corpus, tokenizer=tokenizer, geometry=geometry, llava=llava)

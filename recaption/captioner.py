@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 from PIL import Image
 
@@ -37,6 +37,7 @@ class Caption:
     """Mean log-probability of the tokens, the stop token included."""
 
 
+@runtime_checkable
 class Captioner(Protocol):
     """Anything that captions pictures under a prompt fixed when it was opened."""
 

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from imagetext.shards import AttemptedRow, Shard, list_shards, read_attempted, read_shard
 from runtime.errors import UserError
@@ -28,6 +28,7 @@ class InputRow:
     sha256: str | None = None
 
 
+@runtime_checkable
 class Unit(Protocol):
     """A named part of the input that is captioned whole by one worker."""
 

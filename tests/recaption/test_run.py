@@ -1,0 +1,187 @@
+"""A captioning job from shards and folders to sidecars: rows, statuses, resume, workers, refusals."""
+
+import dataclasses
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from imagetext.sidecars import SIDECAR_SCHEMA, read_sidecar_table
+from recaption import verbs, workers
+from recaption.config import InspectConfig, RecaptionConfig
+from recaption.units import Unit
+from runtime.errors import UserError
+from tests.recaption.conftest import jpeg
+
+
+def job(model: Path, output_dir: Path, **fields: object) -> RecaptionConfig:
+    defaults = {"max_new_tokens": 12, "batch_size": 4, "device": "cpu"}
+    return RecaptionConfig(model=model, output_dir=output_dir, **{**defaults, **fields})  # type: ignore[arg-type]
+
+
+def tables(folder: Path, names: Sequence[str] = ("00000", "00001", "00002")) -> dict[str, list[dict[str, object]]]:
+    return {name: read_sidecar_table(folder, name).to_pylist() for name in names}
+
+
+@pytest.fixture(scope="module")
+def finished(model: Path, shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("sidecars") / "side"
+    verbs.run(job(model, folder, shards=str(shards)))
+    return folder
+
+
+def test_one_row_out_per_row_in_with_its_status_and_reason(finished: Path) -> None:
+    rows = tables(finished)["00001"]
+    assert [row["key"] for row in rows] == [f"00001000{index}" for index in (0, 1, 5, 2, 3, 4, 6)]
+    statuses = {row["key"]: (row["status"], row["error_message"]) for row in rows if row["status"] != "success"}
+    assert statuses["000010006"] == ("failed_to_download", "HTTP 404")
+    assert statuses["000010005"][0] == "failed_to_decode"
+    assert str(statuses["000010005"][1]).startswith(("truncated", "damaged"))
+    for row in rows:
+        assert (row["re_caption"] is not None) == (row["status"] == "success")
+        assert row["uid"] == f"uid-{row['key']}" and row["sha256"] == f"recorded-{row['key']}"
+        assert row["org_caption"] == f"alt {row['key']}"
+
+
+def test_sidecar_columns_start_with_the_published_ones(finished: Path) -> None:
+    names = read_sidecar_table(finished, "00000").column_names
+    assert names == SIDECAR_SCHEMA.names
+    row = tables(finished)["00000"][0]
+    assert row["finish_reason"] in ("stop", "length") and 0 <= row["num_tokens"] <= 12 and row["mean_logprob"] <= 0
+    assert row["re_clip_score"] is None and row["attempts"] == 1
+
+
+def test_captions_do_not_depend_on_workers(finished: Path, model: Path, shards: Path, tmp_path: Path) -> None:
+    verbs.run(job(model, tmp_path / "side", shards=str(shards), workers=2))
+    assert tables(tmp_path / "side") == tables(finished)
+
+
+def test_interrupted_job_continues_and_repeats_nothing(
+    finished: Path, model: Path, shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = job(model, tmp_path / "side", shards=str(shards))
+    captioned: list[str] = []
+    original = workers._caption_unit
+
+    def caption_until_killed(config: RecaptionConfig, unit: Unit) -> None:
+        if len(captioned) == 1:
+            raise KeyboardInterrupt
+        captioned.append(unit.name)
+        original(config, unit)
+
+    monkeypatch.setattr(workers, "_caption_unit", caption_until_killed)
+    with pytest.raises(KeyboardInterrupt):
+        verbs.run(config)
+    assert not (tmp_path / "side" / "done.json").exists()
+    monkeypatch.setattr(
+        workers, "_caption_unit", lambda config, unit: (captioned.append(unit.name), original(config, unit))
+    )
+    verbs.run(config)
+    assert captioned == ["00000", "00001", "00002"]
+    assert tables(tmp_path / "side") == tables(finished)
+    verbs.run(config)
+    assert len(captioned) == 3
+
+
+def test_another_captioner_is_refused(finished: Path, model: Path, shards: Path, tmp_path: Path) -> None:
+    shutil.copytree(model, tmp_path / "other")
+    settings = tmp_path / "other" / "generation_config.json"
+    settings.write_text(settings.read_text() + "\n")
+    with pytest.raises(UserError, match=r"another captioner's: found [0-9a-f]{16}, wanted [0-9a-f]{16}"):
+        verbs.run(job(tmp_path / "other", finished, shards=str(shards)))
+
+
+def test_another_prompt_is_refused(finished: Path, model: Path, shards: Path) -> None:
+    with pytest.raises(UserError, match="differing in 'prompt'"):
+        verbs.run(job(model, finished, shards=str(shards), prompt="What is it?"))
+
+
+def test_changed_input_is_refused(model: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    (folder / "a.jpg").write_bytes(jpeg(1))
+    verbs.run(job(model, tmp_path / "side", images=folder))
+    (folder / "b.jpg").write_bytes(jpeg(2))
+    with pytest.raises(UserError, match="the input of unit 00000 changed"):
+        verbs.run(job(model, tmp_path / "side", images=folder))
+
+
+def test_a_folder_gives_every_file_its_row(model: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "pictures"
+    (folder / "deep" / "er").mkdir(parents=True)
+    (folder / "photo.jpg").write_bytes(jpeg(1, (60, 15)))
+    Image.new("RGBA", (9, 30), (255, 0, 0, 90)).save(folder / "deep" / "see-through.png")
+    Image.new("L", (9, 9), 7).save(folder / "deep" / "er" / "grey.bmp")
+    (folder / "notes.txt").write_text("not a picture")
+    (folder / "empty.jpg").write_bytes(b"")
+    (folder / ".hidden").write_bytes(jpeg(3))
+    verbs.run(job(model, tmp_path / "side", images=folder, images_per_unit=3))
+    rows = [row for table in tables(tmp_path / "side", ["00000", "00001"]).values() for row in table]
+    statuses = {row["key"]: row["status"] for row in rows}
+    assert statuses == {
+        "deep/er/grey.bmp": "success",
+        "deep/see-through.png": "success",
+        "empty.jpg": "failed_to_decode",
+        "notes.txt": "failed_to_decode",
+        "photo.jpg": "success",
+    }
+    assert {row["key"]: row["error_message"] for row in rows}["empty.jpg"] == "empty"
+    assert all(len(str(row["sha256"])) == 64 for row in rows)
+
+
+def test_empty_folder_is_an_error(model: Path, tmp_path: Path) -> None:
+    (tmp_path / "pictures").mkdir()
+    with pytest.raises(UserError, match="the folder holds no files"):
+        verbs.run(job(model, tmp_path / "side", images=tmp_path / "pictures"))
+
+
+def test_exactly_one_input_is_wanted(model: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="found neither, wanted exactly one"):
+        job(model, tmp_path)
+    with pytest.raises(UserError, match="found both, wanted exactly one"):
+        job(model, tmp_path, images=tmp_path, shards="x")
+
+
+def test_a_folder_that_is_no_model_is_named(shards: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"no captioner here: found no config\.json"):
+        verbs.run(job(tmp_path, tmp_path / "side", shards=str(shards)))
+
+
+def test_status_counts_rows(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    verbs.status(InspectConfig(output_dir=finished))
+    expected = "3/3 units, 21/21 rows (success 15, failed_to_decode 3, failed_to_download 3)"
+    assert expected in capsys.readouterr().out
+
+
+def test_verify_finds_nothing_wrong_with_a_finished_job(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    verbs.verify(InspectConfig(output_dir=finished))
+    assert "3 units checked, 0 problems" in capsys.readouterr().out
+
+
+def test_verify_names_what_is_wrong(finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from imagetext.sidecars import write_sidecar
+
+    shutil.copytree(finished, tmp_path / "side")
+    (tmp_path / "side" / "00000_stats.json").unlink()
+    rows = tables(finished)["00001"]
+    damaged = [
+        dict(row, re_caption="invented" if row["status"] != "success" else row["re_caption"]) for row in rows[1:]
+    ]
+    write_sidecar(tmp_path / "side", "00001", damaged)
+    (tmp_path / "side" / "00002.parquet").write_bytes(b"overwritten")
+    with pytest.raises(SystemExit, match="1"):
+        verbs.verify(InspectConfig(output_dir=tmp_path / "side"))
+    said = capsys.readouterr().out
+    assert "00000: not finished" in said
+    assert "00001: 6 rows do not have the keys of the 7 rows of the input" in said
+    assert "00001: 000010006: status failed_to_download with caption 'invented'" in said
+    assert "00002: the parquet is not the one its mark was written for" in said
+
+
+def test_moved_input_can_be_named(finished: Path, shards: Path, tmp_path: Path) -> None:
+    shutil.copytree(shards, tmp_path / "moved")
+    verbs.verify(InspectConfig(output_dir=finished, shards=str(tmp_path / "moved")))
+    with pytest.raises(UserError, match="no captioning job here"):
+        verbs.verify(dataclasses.replace(InspectConfig(output_dir=finished), output_dir=tmp_path))
