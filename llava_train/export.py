@@ -10,6 +10,7 @@ from torch import Tensor
 from transformers import GenerationConfig, LlavaForConditionalGeneration, LlavaProcessor, PreTrainedTokenizerBase
 
 from imagetext.conversations import stop_token_ids
+from llava_train.parts import vision_config
 from llava_train.pixels import PixelGeometry
 from runtime.atomic import atomic_directory
 
@@ -50,7 +51,7 @@ def export_captioner(
         LlavaProcessor(
             image_processor=geometry.published(),
             tokenizer=tokenizer,
-            patch_size=llava.config.vision_config.patch_size,
+            patch_size=vision_config(llava).patch_size,
             vision_feature_select_strategy=llava.config.vision_feature_select_strategy,
             chat_template=tokenizer.chat_template,
             num_additional_image_tokens=1,  # the class token, which "default" drops again

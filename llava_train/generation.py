@@ -10,6 +10,7 @@ from torch import Tensor
 from transformers import DynamicCache, LlavaForConditionalGeneration
 
 from llava_train.network import embed
+from llava_train.parts import language_config
 
 LEAVE_SHARE = 0.25
 """Finished rows leave the batch once they are this share of it: leaving copies the cache."""
@@ -38,7 +39,7 @@ def generate(
 ) -> list[Answer]:
     """Continue each prompt greedily until a stop token or the limit; rows are independent of each other's content."""
     stops = torch.tensor(list(stop_ids), device=prompt_ids.device)
-    cache = DynamicCache(config=llava.config.text_config)
+    cache = DynamicCache(config=language_config(llava))
     hidden = _advance(llava, cache, embed(llava, prompt_ids, pixel_values))
     rows = torch.arange(len(prompt_ids), device=prompt_ids.device)
     live = torch.ones(len(rows), dtype=torch.bool, device=rows.device)

@@ -9,15 +9,15 @@ import numpy as np
 import torch
 from jaxtyping import UInt8
 from PIL import Image
+from torch import nn
 from transformers import AutoTokenizer, LlavaForConditionalGeneration, PreTrainedTokenizerBase
 
 from imagetext.conversations import render_prompt, stop_token_ids
 from llava_train.attention import captioner_attention
-from llava_train.build import num_image_tokens
 from llava_train.generation import Answer, generate
+from llava_train.parts import load_model, num_image_tokens
 from llava_train.pixels import Normaliser, PixelGeometry, read_geometry
 from runtime.device import DeviceName, pick_device
-from runtime.errors import UserError
 
 __all__ = ["Answer", "LoadedCaptioner", "load_captioner"]
 
@@ -74,11 +74,11 @@ class LoadedCaptioner:
 
     def prompt_ids(self, prompt: str) -> list[int]:
         """Return the tokens of a prompt about one picture, ready to be answered."""
-        return render_prompt(prompt, self.tokenizer, num_image_tokens(self.llava.config.vision_config))
+        return render_prompt(prompt, self.tokenizer, num_image_tokens(self.llava))
 
     def text(self, answer: Answer) -> str:
         """Return an answer's text."""
-        return self.tokenizer.decode(answer.token_ids, skip_special_tokens=True).strip()
+        return str(self.tokenizer.decode(list(answer.token_ids), skip_special_tokens=True)).strip()
 
     def _generate(self, ids: torch.Tensor, images: torch.Tensor, max_new_tokens: int) -> list[Answer]:
         enabled = self.precision != torch.float32
@@ -100,7 +100,8 @@ def load_captioner(
     Raises UserError when the folder holds no such model, or one with missing weights.
     """
     chosen = pick_device(device)
-    llava = _load_llava(folder, captioner_attention(chosen)).to(chosen)
+    llava = load_model(LlavaForConditionalGeneration, folder, attn_implementation=captioner_attention(chosen)).eval()
+    nn.Module.to(llava, chosen)
     geometry = read_geometry(folder)
     return LoadedCaptioner(
         llava=llava,
@@ -110,20 +111,3 @@ def load_captioner(
         device=chosen,
         precision=precision,
     )
-
-
-def _load_llava(folder: Path, attention: str) -> LlavaForConditionalGeneration:
-    if not (folder / "config.json").exists():
-        raise UserError(
-            "no captioner here", where=folder, found="no config.json", wanted="a transformers LLaVA directory"
-        )
-    try:
-        llava, report = LlavaForConditionalGeneration.from_pretrained(
-            folder, output_loading_info=True, dtype=torch.float32, attn_implementation=attention
-        )
-    except (OSError, ValueError, RuntimeError) as error:
-        raise UserError("the captioner can't be loaded", where=folder, found=str(error)) from error
-    wrong = [*report["missing_keys"], *report["mismatched_keys"]]
-    if wrong:
-        raise UserError("weights are missing or of another shape", where=folder, found=str(sorted(map(str, wrong))[0]))
-    return llava.eval()

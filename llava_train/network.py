@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from transformers import LlavaForConditionalGeneration
 
 from imagetext.conversations import IGNORED_LABEL
+from llava_train.parts import language_config, vision_modules
 from llava_train.pixels import Normaliser
 
 
@@ -36,7 +37,7 @@ class SupervisedCaptioner(nn.Module):
     def _no_logits(self) -> Float[Tensor, "none vocabulary"]:
         """Return the logits of a batch whose samples were all skipped; every parameter keeps its place in the graph."""
         anchor = torch.stack([parameter.sum() for parameter in self.parameters() if parameter.requires_grad]).sum()
-        return anchor * anchor.new_zeros(0, self.llava.config.text_config.vocab_size)
+        return anchor * anchor.new_zeros(0, language_config(self.llava).vocab_size)
 
 
 def embed(
@@ -64,19 +65,8 @@ def image_features(
     llava: LlavaForConditionalGeneration, pixel_values: Float[Tensor, "images channel height width"]
 ) -> Float[Tensor, "images patches features"]:
     """Return projected patch features of the chosen vision layer, without running the layers above it."""
-    tower = inner_tower(llava)
-    hidden = tower.pre_layrnorm(tower.embeddings(pixel_values))
-    for layer in tower.encoder.layers[: num_vision_layers_used(llava)]:
+    embeddings, first_norm, layers = vision_modules(llava)
+    hidden = first_norm(embeddings(pixel_values))
+    for layer in layers:
         hidden = layer(hidden, None)
     return llava.model.multi_modal_projector(hidden[:, 1:])
-
-
-def num_vision_layers_used(llava: LlavaForConditionalGeneration) -> int:
-    """Return how many blocks of the vision tower lie below the feature layer (-2: all but the last)."""
-    return llava.config.vision_config.num_hidden_layers + 1 + llava.config.vision_feature_layer
-
-
-def inner_tower(llava: LlavaForConditionalGeneration) -> nn.Module:
-    """Return the module that holds embeddings and encoder; transformers 5.23 dropped the level around it."""
-    tower = llava.model.vision_tower
-    return getattr(tower, "vision_model", tower)

@@ -21,7 +21,7 @@ def epoch_order(
     generator = numpy_generator(*parts, "order", epoch)
     shuffled = generator.permutation(len(lengths))
     sizes = np.asarray(lengths)
-    windows = []
+    windows: list[Int64[np.ndarray, " batch"]] = []
     for start in range(0, len(shuffled), WINDOW_BATCHES * batch_size):
         window = shuffled[start : start + WINDOW_BATCHES * batch_size]
         window = window[np.argsort(sizes[window], kind="stable")]

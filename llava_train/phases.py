@@ -9,11 +9,12 @@ from transformers import LlavaForConditionalGeneration, PreTrainedTokenizerBase
 
 from imagetext.conversations import Conversation, Rendered, render_plain, render_training
 from llava_train.attention import captioner_attention
-from llava_train.build import build_captioner, num_image_tokens
+from llava_train.build import build_captioner
 from llava_train.config import PHASES, FineTuneConfig, PhaseConfig, PhaseName
 from llava_train.corpus import Corpus, prepare_tokenizer, read_corpus
 from llava_train.export import export_captioner
-from llava_train.network import SupervisedCaptioner, inner_tower, num_vision_layers_used
+from llava_train.network import SupervisedCaptioner
+from llava_train.parts import num_image_tokens, vision_modules
 from llava_train.pixels import Normaliser, PixelGeometry, read_geometry
 from llava_train.source import ConversationSource
 from llava_train.task import AnswerTask
@@ -106,14 +107,14 @@ def freeze(llava: LlavaForConditionalGeneration, phase: PhaseConfig) -> None:
     if "projector" in phase.trainable:
         llava.model.multi_modal_projector.requires_grad_(True)
     if "vision_tower" in phase.trainable:
-        tower = inner_tower(llava)
-        for module in (tower.embeddings, tower.pre_layrnorm, *tower.encoder.layers[: num_vision_layers_used(llava)]):
+        embeddings, first_norm, layers = vision_modules(llava)
+        for module in (embeddings, first_norm, *layers):
             module.requires_grad_(True)
 
 
 def _source(bench: Workbench, name: PhaseName) -> ConversationSource:
     phase = bench.config.phase(name)
-    num_tokens = num_image_tokens(bench.llava.config.vision_config)
+    num_tokens = num_image_tokens(bench.llava)
     renderer = render_plain if phase.rendering == "plain" else render_training
 
     def render(record: Conversation) -> Rendered:

@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -83,7 +84,7 @@ def read_geometry(folder: Path) -> PixelGeometry:
         size, mean, std = settings["size"], settings["image_mean"], settings["image_std"]
         side = settings.get("crop_size", size)
         return PixelGeometry(
-            image_size_px=int(side.get("height", side.get("shortest_edge")) if isinstance(side, dict) else side),
+            image_size_px=int(side["height"] if "height" in side else side["shortest_edge"]),
             mean=_three(mean),
             std=_three(std),
             pad=bool(settings.get("do_pad", False)),
@@ -92,7 +93,7 @@ def read_geometry(folder: Path) -> PixelGeometry:
         raise UserError("no usable image processor settings", where=folder, found=str(error)) from error
 
 
-def _image_processor_settings(folder: Path) -> dict[str, object]:
+def _image_processor_settings(folder: Path) -> dict[str, Any]:
     for name in PROCESSOR_FILES:
         if (folder / name).exists():
             settings = json.loads((folder / name).read_text())

@@ -105,11 +105,13 @@ class ConversationSource:
         record = self._conversations[index]
         input_ids, labels = self._tokens(index)
         if len(input_ids) > self._max_length_tokens:
-            return self._skip(index, "too_long", f"{len(input_ids)} tokens")
+            self._skip(index, "too_long", f"{len(input_ids)} tokens")
+            return None
         try:
             image = None if record.image is None else self._pixels.read(self._images / record.image)
         except DecodeError as error:
-            return self._skip(index, error.reason, str(error))
+            self._skip(index, error.reason, str(error))
+            return None
         return RenderedSample(key=record.id, input_ids=input_ids, labels=labels, image=image)
 
     def _tokens(self, index: int) -> Rendered:

@@ -145,7 +145,7 @@ def test_exactly_one_input_is_wanted(model: Path, tmp_path: Path) -> None:
 
 
 def test_a_folder_that_is_no_model_is_named(shards: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"no captioner here: found no config\.json"):
+    with pytest.raises(UserError, match=r"no model here: found no config\.json"):
         verbs.run(job(tmp_path, tmp_path / "side", shards=str(shards)))
 
 

@@ -1,0 +1,56 @@
+"""The parts of a transformers LLaVA, under names and types that its several generations agree on."""
+
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import torch
+from torch import nn
+from transformers import CLIPVisionConfig, LlamaConfig, LlavaForConditionalGeneration, PreTrainedModel
+
+from runtime.errors import UserError
+
+Model = TypeVar("Model", bound=PreTrainedModel)
+
+
+def load_model(model_class: type[Model], folder: Path, **options: Any) -> Model:
+    """Load a transformers directory in float32; raises UserError when it is none or lacks a weight."""
+    if not (folder / "config.json").exists():
+        wanted = f"a transformers {model_class.__name__} directory"
+        raise UserError("no model here", where=folder, found="no config.json", wanted=wanted)
+    try:
+        loaded = model_class.from_pretrained(folder, output_loading_info=True, dtype=torch.float32, **options)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise UserError(f"no {model_class.__name__} can be loaded", where=folder, found=str(error)) from error
+    model, report = cast(tuple[Model, dict[str, Any]], loaded)
+    wrong = sorted(str(name) for name in [*report["missing_keys"], *report["mismatched_keys"]])
+    if wrong:
+        raise UserError("a weight is missing or of another shape", where=folder, found=wrong[0])
+    return model
+
+
+def vision_config(llava: LlavaForConditionalGeneration) -> CLIPVisionConfig:
+    """Return the shape of the vision tower."""
+    return cast(CLIPVisionConfig, llava.config.vision_config)
+
+
+def language_config(llava: LlavaForConditionalGeneration) -> LlamaConfig:
+    """Return the shape of the language model."""
+    return cast(LlamaConfig, llava.config.text_config)
+
+
+def num_image_tokens(llava: LlavaForConditionalGeneration) -> int:
+    """Return the number of patches of one image, each of which takes a token's place."""
+    config = vision_config(llava)
+    return (cast(int, config.image_size) // cast(int, config.patch_size)) ** 2
+
+
+def inner_tower(llava: LlavaForConditionalGeneration) -> Any:
+    """Return the vision transformer itself; transformers 5.23 dropped a level around it."""
+    return getattr(llava.model.vision_tower, "vision_model", llava.model.vision_tower)
+
+
+def vision_modules(llava: LlavaForConditionalGeneration) -> tuple[nn.Module, nn.Module, list[nn.Module]]:
+    """Return the tower's embeddings, its first norm, and its layers up to the feature layer (-2: all but the last)."""
+    tower = inner_tower(llava)
+    num_layers = vision_config(llava).num_hidden_layers + 1 + cast(int, llava.config.vision_feature_layer)
+    return tower.embeddings, tower.pre_layrnorm, list(tower.encoder.layers[:num_layers])
