@@ -10,8 +10,10 @@ from PIL import Image
 
 from imagetext.sidecars import SIDECAR_SCHEMA, read_sidecar_table
 from recaption import verbs, workers
+from recaption.__main__ import main
 from recaption.config import InspectConfig, RecaptionConfig
 from recaption.units import Unit
+from runtime.entry import run_entry
 from runtime.errors import UserError
 from tests.recaption.conftest import jpeg
 
@@ -53,6 +55,7 @@ def test_sidecar_columns_start_with_the_published_ones(finished: Path) -> None:
     assert row["re_clip_score"] is None and row["attempts"] == 1
 
 
+@pytest.mark.slow
 def test_captions_do_not_depend_on_workers(finished: Path, model: Path, shards: Path, tmp_path: Path) -> None:
     verbs.run(job(model, tmp_path / "side", shards=str(shards), workers=2))
     assert tables(tmp_path / "side") == tables(finished)
@@ -185,3 +188,49 @@ def test_moved_input_can_be_named(finished: Path, shards: Path, tmp_path: Path) 
     verbs.verify(InspectConfig(output_dir=finished, shards=str(tmp_path / "moved")))
     with pytest.raises(UserError, match="no captioning job here"):
         verbs.verify(dataclasses.replace(InspectConfig(output_dir=finished), output_dir=tmp_path))
+
+
+def test_photographs_of_all_kinds_get_their_rows(model: Path, tmp_path: Path) -> None:
+    skimage_data = pytest.importorskip("skimage").__path__[0] + "/data"
+    sklearn_data = pytest.importorskip("sklearn").__path__[0] + "/datasets/images"
+    wanted = {"china.jpg", "flower.jpg", "chelsea.png", "coins.png", "multipage.tif", "no_time_for_that_tiny.gif"}
+    (tmp_path / "photos").mkdir()
+    for folder in (skimage_data, sklearn_data):
+        for path in sorted(Path(folder).iterdir()):
+            if path.name in wanted:
+                shutil.copy(path, tmp_path / "photos")
+    verbs.run(job(model, tmp_path / "side", images=tmp_path / "photos"))
+    rows = tables(tmp_path / "side", ["00000"])["00000"]
+    assert {row["key"] for row in rows} == wanted
+    assert {row["status"] for row in rows} == {"success"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "exit_code", "said"),
+    [
+        (["--help"], 0, "usage: python -m recaption VERB"),
+        (["paint"], 2, "unknown verb: found paint, wanted one of run, status, verify"),
+        (["run", "--output_dir", "x", "--model", "m", "--shards", "s", "--colour", "red"], 2, "colour"),
+        (["run", "--output_dir", "x", "--model", "m", "--shards", "nowhere"], 2, "nowhere"),
+        (["status", "--output_dir", "nowhere"], 2, "nowhere: no captioning job here"),
+    ],
+)
+def test_command_line(
+    arguments: list[str],
+    exit_code: int,
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["recaption", *arguments])
+    code = 0
+    try:
+        run_entry(main)
+    except SystemExit as left:
+        code = int(left.code or 0)
+    assert code == exit_code
+    captured = capsys.readouterr()
+    assert said in captured.out + captured.err
+    assert len(captured.err.splitlines()) <= 1
