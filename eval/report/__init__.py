@@ -1,0 +1,1 @@
+"""The report: one self-contained page of everything an experiment showed."""
