@@ -67,7 +67,7 @@ def load_declaration(path: Path) -> Declaration:
     declaration = Declaration(
         metrics=metrics,
         arms=document["arms"],
-        plateaus={stage: PlateauRule(**rule) for stage, rule in document["plateaus"].items()},
+        plateaus={stage: _plateau(rule) for stage, rule in document["plateaus"].items()},
         findings=tuple(_finding(record) for record in document["findings"]),
     )
     for finding in declaration.findings:
@@ -84,6 +84,11 @@ def _finding(record: Mapping[str, Any]) -> Finding:
         beside=tuple(_test(test) for test in record.get("beside", ())),
         levels=tuple((arm, metric) for arm, metric in record.get("levels", ())),
     )
+
+
+def _plateau(record: Mapping[str, Any]) -> PlateauRule:
+    bounds = {name: float(value) for name, value in record.items() if name != "probe"}
+    return PlateauRule(probe=record["probe"], **bounds)
 
 
 def _test(record: Mapping[str, Any]) -> Test:

@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 LAST_PROBES = 3
 
@@ -45,7 +46,7 @@ class PlateauReport:
     threshold: float
 
 
-def read_metrics(run_folder: Path) -> list[Mapping[str, float]]:
+def read_metrics(run_folder: Path) -> list[Mapping[str, Any]]:
     """Read a run's metrics.jsonl, empty without one."""
     path = run_folder / "metrics.jsonl"
     if not path.exists():
@@ -53,7 +54,7 @@ def read_metrics(run_folder: Path) -> list[Mapping[str, float]]:
     return [json.loads(line) for line in path.read_text().splitlines() if line.strip()]
 
 
-def series(records: Sequence[Mapping[str, float]], name: str) -> list[tuple[float, float]]:
+def series(records: Sequence[Mapping[str, Any]], name: str) -> list[tuple[float, float]]:
     """Select one metric as (update, value) pairs, in order of updates."""
     points = [(float(record["update"]), float(record[name])) for record in records if record.get(name) is not None]
     return sorted(points)

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -12,6 +12,7 @@ from torch import Tensor
 from imagetext.decode import decode
 
 
+@runtime_checkable
 class Encoder(Protocol):
     """What a contrastive model offers: unit features, float32 on the CPU."""
 

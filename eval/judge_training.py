@@ -90,7 +90,7 @@ def judge_loss(outputs: dict[str, Tensor], targets: Targets, chosen: Int[np.ndar
 
 def to_input(
     images: UInt8[np.ndarray, "batch channel height width"],
-) -> Float[Tensor, "batch channel {IMAGE_SIZE_PX} {IMAGE_SIZE_PX}"]:
+) -> Float[Tensor, "batch channel side side"]:
     """Scale bytes to [-1, 1] at the judges' size."""
     pixels = torch.from_numpy(images).float().div(127.5).sub(1.0)
     if pixels.shape[-1] != IMAGE_SIZE_PX:

@@ -1,7 +1,7 @@
 """The `captioner` suite: questions about objects, put to the captioner on images of its own domain (our Table 1)."""
 
 from collections.abc import Iterator, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from PIL import Image
@@ -16,6 +16,7 @@ from miniweb.lexicon import NOUNS, with_article
 from runtime import seeds
 
 
+@runtime_checkable
 class Answerer(Protocol):
     """What the suite needs of a captioner."""
 

@@ -115,3 +115,14 @@ def test_weights_count_repeated_items() -> None:
     by_repetition = frechet.moments(np.repeat(features, counts, axis=0))
     np.testing.assert_allclose(by_weight.covariance, by_repetition.covariance)
     np.testing.assert_allclose(by_weight.mean, by_repetition.mean)
+
+
+def test_formulas_that_disagree_are_refused(monkeypatch) -> None:
+    monkeypatch.setattr(frechet, "frechet_from_features", lambda first, second: 1.0)
+    with pytest.raises(FloatingPointError, match="two formulas give"):
+        frechet.frechet_distance(np.eye(8), np.eye(8))
+
+
+def test_equal_clouds_lie_at_no_distance() -> None:
+    features = np.random.default_rng(3).normal(size=(6, 64)) * 1e-4
+    assert frechet.frechet_distance(features, features) == pytest.approx(0.0, abs=1e-12)

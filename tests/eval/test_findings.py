@@ -1,0 +1,203 @@
+"""Verdicts on made-up worlds whose answer is known, and the declared findings themselves."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from eval.bootstrap import Interval
+from eval.config import ResultsConfig
+from eval.contrasts import Test as Contrast
+from eval.contrasts import load_declaration
+from eval.curves import PlateauRule, judge_plateau, series
+from eval.findings import Evidence, arm_runs, judge_all, standing_of
+from eval.outcomes import mean_of
+from eval.printing import all_tables, gather, report, tables
+from eval.registry import Experiments, RunEntry, load_experiments
+from eval.results import read_results
+from eval.suite import Subject, measure, run_suite
+from runtime.errors import UserError
+
+CONFIGS = Path("configs/experiments")
+DECLARED = {
+    "metrics": {"score": ["set/score"]},
+    "arms": {
+        "new": {"stage": "clip", "model": "b", "original_share": 0.8, "knockout": None},
+        "old": {"stage": "clip", "model": "b", "original_share": 1.0, "knockout": None},
+        "knocked": {"stage": "clip", "model": "b", "original_share": 0.8, "knockout": "K3"},
+    },
+    "plateaus": {"clip": {"probe": "accuracy", "times_chance": 3}},
+    "findings": [
+        {
+            "id": "a",
+            "claim": "new beats old",
+            "metric": "score",
+            "tests": [{"label": "new minus old", "terms": [[1, "new", "score"], [-1, "old", "score"]]}],
+            "beside": [{"label": "K3", "terms": [[1, "knocked", "score"], [-1, "old", "score"]]}],
+            "levels": [["new", "score"]],
+        }
+    ],
+}
+
+
+def world(root: Path, effect: float, *, seeds: int = 4, accuracy: float = 0.9, preset: str = "mini") -> Evidence:
+    """Write runs, curves and outcomes in which `new` scores `effect` above `old` on every item."""
+    generator = np.random.default_rng(0)
+    difficulty = generator.normal(size=60)
+    runs = []
+    for share, shift in ((0.8, effect), (1.0, 0.0)):
+        for seed in range(seeds):
+            run = RunEntry(name=f"b-p{share}-s{seed}", stage="clip", model="b", original_share=share, seed=seed)
+            runs.append(run)
+            folder = root / "clip" / run.name
+            folder.mkdir(parents=True)
+            lines = [{"update": update, "accuracy": accuracy} for update in (10, 20, 30)]
+            (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+            (folder / "config.yaml").write_text("loop: {batch_size: 32}\nseed: 0\n")
+            values = difficulty + shift + 0.1 * generator.normal(size=60)
+            outcome = mean_of({f"{index:03d}": float(value) for index, value in enumerate(values)})
+            subject = Subject(run=run.qualified_name, seed=seed, checkpoint_sha256="", data_fingerprint="")
+            target = root / "eval" / "clip" / run.name / "clip"
+            run_suite(target, subject, "", lambda outcome=outcome: [measure("set/score", outcome, "protocol", 20)])
+    (root / "findings.yaml").write_text(yaml.safe_dump(DECLARED))
+    return Evidence(
+        root=root,
+        experiments=Experiments(preset=preset, runs=tuple(runs)),
+        results=read_results(root),
+        declaration=load_declaration(root / "findings.yaml"),
+        replicates=200,
+    )
+
+
+@pytest.mark.parametrize(("effect", "verdict"), [(0.5, "reproduced"), (-0.5, "differs"), (0.0, "inconclusive")])
+def test_verdicts_follow_the_truth(tmp_path: Path, effect: float, verdict: str) -> None:
+    (judged,) = judge_all(world(tmp_path, effect))
+    assert judged.verdict == verdict
+    assert judged.tests[0].interval.value == pytest.approx(effect, abs=0.05)
+    assert judged.tests[0].seeds == (0, 1, 2, 3)
+
+
+def test_one_seed_gives_an_estimate_and_no_verdict(tmp_path: Path) -> None:
+    (judged,) = judge_all(world(tmp_path, 0.5, seeds=1))
+    assert judged.verdict == "one seed: no verdict"
+    assert judged.tests[0].standing == "holds"
+
+
+def test_an_arm_on_its_plateau_is_not_judged(tmp_path: Path) -> None:
+    (judged,) = judge_all(world(tmp_path, 0.5, accuracy=0.05))
+    assert judged.verdict == "undertrained"
+    assert len(judged.undertrained) == 8
+
+
+def test_missing_arms_are_named_and_knockouts_stand_beside(tmp_path: Path) -> None:
+    evidence = world(tmp_path, 0.5)
+    (judged,) = judge_all(evidence)
+    assert judged.beside[0].standing == "not run" and judged.beside[0].missing == ("knocked",)
+    few = Experiments(preset="mini", runs=tuple(evidence.experiments.select(original_share=0.8)))
+    (judged,) = judge_all(Evidence(**{**vars(evidence), "experiments": few}))
+    assert judged.verdict == "not run" and judged.tests[0].missing == ("old",)
+
+
+def test_quick_is_marked_underpowered(tmp_path: Path) -> None:
+    (judged,) = judge_all(world(tmp_path, 0.5, preset="quick"))
+    assert judged.underpowered
+
+
+def test_two_runs_of_one_seed_in_an_arm_are_refused(tmp_path: Path) -> None:
+    evidence = world(tmp_path, 0.5)
+    double = (*evidence.experiments.runs, RunEntry(name="again", stage="clip", model="b", original_share=0.8, seed=0))
+    doubled = Evidence(**{**vars(evidence), "experiments": Experiments(preset="mini", runs=double)})
+    with pytest.raises(UserError, match="an arm selects two runs of one seed"):
+        judge_all(doubled)
+
+
+@pytest.mark.parametrize(
+    ("rule", "low", "high", "standing"),
+    [
+        ("above", 0.1, 0.2, "holds"),
+        ("above", -0.2, -0.1, "opposes"),
+        ("above", -0.1, 0.1, "open"),
+        ("below", -0.2, -0.1, "holds"),
+        ("below", 0.1, 0.2, "opposes"),
+        ("within", -0.04, 0.04, "holds"),
+        ("within", -0.06, 0.04, "open"),
+        ("within", 0.06, 0.08, "opposes"),
+        ("within", -0.08, -0.06, "opposes"),
+    ],
+)
+def test_rules(rule, low: float, high: float, standing: str) -> None:
+    bound = 0.05 if rule == "within" else 0.0
+    test = Contrast(label="x", terms=(), rule=rule, bound=bound)
+    assert standing_of(test, Interval((low + high) / 2, low, high)) == standing
+
+
+def test_plateau_rule_reads_the_level_of_the_last_probes() -> None:
+    threshold = PlateauRule(probe="accuracy", times_chance=3.0).threshold(batch_size=30)
+    assert threshold == pytest.approx(0.1)
+    points = series([{"update": update, "accuracy": update / 100} for update in (30, 10, 20)], "accuracy")
+    assert [step for step, _ in points] == [10.0, 20.0, 30.0]
+    assert judge_plateau(points, threshold).left
+    assert not judge_plateau([*points, (40.0, 0.0), (50.0, 0.0)], threshold).left
+    nothing = judge_plateau([], threshold)
+    assert not nothing.known and not nothing.left
+
+
+@pytest.mark.parametrize("change", [("arms", "new"), ("metrics", "score")])
+def test_undeclared_names_are_refused(tmp_path: Path, change: tuple[str, str]) -> None:
+    part, name = change
+    document = {**DECLARED, part: {key: value for key, value in DECLARED[part].items() if key != name}}
+    (tmp_path / "findings.yaml").write_text(yaml.safe_dump(document))
+    with pytest.raises(UserError, match=f"finding a: undeclared .*found {name}"):
+        load_declaration(tmp_path / "findings.yaml")
+
+
+def test_every_declared_contrast_is_there_and_its_arms_run_in_mini_full() -> None:
+    declaration = load_declaration(CONFIGS / "findings.yaml")
+    ids = [finding.id for finding in declaration.findings]
+    assert ids == ["a", "b1", "b2", "c", "d1", "d2", "e", "f", "g1", "g2", "h"]
+    experiments = load_experiments(CONFIGS / "mini_full.yaml")
+    evidence = Evidence(
+        root=Path(),
+        experiments=experiments,
+        results=read_results(Path("nowhere")),
+        declaration=declaration,
+        replicates=1,
+    )
+    for finding in declaration.findings:
+        for test in finding.tests:
+            for term in test.terms:
+                num_seeds = len(arm_runs(term.arm, evidence))
+                assert num_seeds == (1 if term.arm == "captioner" else 5), (finding.id, term.arm)
+        for test in finding.beside:
+            assert all(arm_runs(term.arm, evidence) for term in test.terms), (finding.id, test.label)
+
+
+def test_tables_and_report_are_written_whole(tmp_path: Path, capsys) -> None:
+    world(tmp_path, 0.5)
+    experiments = tmp_path / "experiments.yaml"
+    names = "b-p{original_share}-s{seed}"
+    experiments.write_text(
+        f'preset: mini\nruns:\n  - {{stage: clip, name: "{names}", model: b, original_shares: [0.8, 1.0], '
+        "seeds: [0, 1, 2, 3]}\n"
+    )
+    config = ResultsConfig(
+        root=tmp_path, experiments=experiments, findings=tmp_path / "findings.yaml", bootstrap_replicates=50
+    )
+    tables(config)
+    text = (tmp_path / "tables.md").read_text()
+    assert "reproduced" in text and "not run in this preset" in text
+    for number in range(1, 8):
+        assert f"## Table {number}." in text
+    report(config)
+    page = (tmp_path / "report" / "index.html").read_text()
+    assert "reproduced" in page and "<svg" in page
+    assert 'src="http' not in page and "<link" not in page and "<script" not in page
+    assert len(all_tables(gather(config))) == 17
+
+
+def test_results_of_nowhere_are_refused(tmp_path: Path) -> None:
+    config = ResultsConfig(root=tmp_path / "none", experiments=tmp_path / "x.yaml")
+    with pytest.raises(UserError, match="no such folder of runs"):
+        tables(config)
