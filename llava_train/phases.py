@@ -1,4 +1,9 @@
-"""Train a captioner phase after phase; killed anywhere, the same command continues and ends in the same weights."""
+"""Train a captioner phase after phase; killed anywhere, the same command continues and ends in the same weights.
+
+The phases are LLaVA's (alignment, instructions) and the paper's (detailed captions), with language pre-training before
+them. Which parts each phase moves is config: the paper freezes the vision tower throughout and moves the projector alone
+in alignment; the miniature presets say in their headers where and why they depart.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
