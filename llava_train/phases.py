@@ -1,7 +1,7 @@
 """Train a captioner phase after phase; killed anywhere, the same command continues and ends in the same weights.
 
 The phases are LLaVA's (alignment, instructions) and the paper's (detailed captions), with language pre-training before
-them. Which parts each phase moves is config: the paper freezes the vision tower throughout and moves the projector alone
+them. Which parts each phase moves is config: the paper freezes the vision tower throughout and moves only the projector
 in alignment; the miniature presets say in their headers where and why they depart.
 """
 
