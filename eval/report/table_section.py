@@ -1,6 +1,6 @@
 """A table of the results on the page."""
 
-from eval.tables.table import Table
+from eval.tables.table import NOT_RUN, Table
 from runtime.html import Page
 
 
@@ -11,6 +11,14 @@ def add_table(page: Page, table: Table, *, titled: bool = True) -> None:
     if not table.rows:
         page.paragraph("Nothing was measured.")
         return
-    page.table(table.headers, table.rows, text_columns=table.text_columns)
+    rows = [[_short(cell) for cell in row] for row in table.rows]
+    page.table(table.headers, rows, text_columns=table.text_columns)
+    if any(NOT_RUN in row for row in table.rows):
+        page.paragraph(f"{_short(NOT_RUN)}: {NOT_RUN}.")
     for note in table.notes:
         page.paragraph(note)
+
+
+def _short(cell: str) -> str:
+    """Save the page's width: say `not run` for short, and keep `p = 0.8` on one line."""
+    return "not\u00a0run" if cell == NOT_RUN else cell.replace("p = ", "p\u00a0=\u00a0")

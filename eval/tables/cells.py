@@ -65,8 +65,8 @@ def row_cell(results: Results, run: str, metric: str, scale: float = PERCENT) ->
 def format_interval(interval: Interval, scale: float = PERCENT, digits: int = 1) -> str:
     """Write `value [low, high]`; an interval without width is written as the value alone."""
     value, low, high = (f"{part * scale:.{digits}f}" for part in (interval.value, interval.low, interval.high))
-    # No-break spaces keep an estimate and its interval on one line.
-    return value if low == high == value else f"{value}\u00a0[{low},\u00a0{high}]"
+    # A no-break space keeps the interval whole where a narrow table sets it below its estimate.
+    return value if low == high == value else f"{value} [{low},\u00a0{high}]"
 
 
 def seeds_cell(results: Results, runs: Sequence[RunEntry], metric: str) -> str:

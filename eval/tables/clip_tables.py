@@ -122,5 +122,14 @@ def _beside(
         ours_cells = [column.cell(runs or ()) for column in columns]
         seeds = NOTHING if runs is None else seeds_cell(results, runs, ours[0][1])
         body.append((label, seeds, *interleaved(ours_cells, [paper_cell(number) for number in numbers])))
-    protocols = tuple(f"Protocol of {column.metric}: {column.protocol}." for column in columns if column.protocol)
-    return Table(title=title, headers=headers, rows=tuple(body), notes=(*NOTES, *protocols))
+    return Table(title=title, headers=headers, rows=tuple(body), notes=(*NOTES, *_protocols(ours, columns)))
+
+
+def _protocols(ours: Sequence[tuple[str, str]], columns: Sequence[Column]) -> tuple[str, ...]:
+    """Name each protocol once, with the columns measured by it."""
+    names: dict[str, list[str]] = {}
+    for (name, _), column in zip(ours, columns, strict=True):
+        if column.protocol is not None:
+            names.setdefault(column.protocol, []).append(name)
+    parts = [f"{', '.join(columns_of)}: {protocol}" for protocol, columns_of in names.items()]
+    return (f"Protocols. {'. '.join(parts)}.",) if parts else ()

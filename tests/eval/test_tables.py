@@ -72,5 +72,5 @@ def test_unlike_protocols_never_share_a_column(tmp_path: Path) -> None:
 
 
 def test_intervals_are_formatted_in_percent() -> None:
-    assert format_interval(Interval(0.1234, 0.1, 0.2)) == "12.3\u00a0[10.0,\u00a020.0]"
+    assert format_interval(Interval(0.1234, 0.1, 0.2)) == "12.3 [10.0,\u00a020.0]"
     assert format_interval(Interval(1.0, 1.0, 1.0)) == "100.0"
