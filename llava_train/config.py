@@ -68,6 +68,9 @@ class PhaseConfig:
             raise UserError("no file named", where="conversations", found="[]", wanted="at least one JSON file")
         if not self.trainable:
             raise UserError("nothing to train", where="trainable", found="[]", wanted="at least one part of the model")
+        if self.loop.ema_decay is not None:
+            found, wanted = self.loop.ema_decay, "null: the next phase continues from the weights themselves"
+            raise UserError("captioners are published without averaging", where="ema_decay", found=found, wanted=wanted)
 
 
 @dataclass(frozen=True, kw_only=True)

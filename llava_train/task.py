@@ -18,10 +18,8 @@ class AnswerTask:
 
     def loss(self, model: nn.Module, batch: ConversationBatch, step: int, generator: torch.Generator) -> LossSum:
         """Return the cross-entropy summed over supervised tokens; nothing in it is random."""
-        device = next(model.parameters()).device
-        labels = batch.labels.to(device)
-        images = None if batch.images is None else batch.images.to(device)
-        logits = model(input_ids=batch.input_ids.to(device), labels=labels, images=images).float()
-        targets = labels[:, 1:][labels[:, 1:] != IGNORED_LABEL]
+        logits = model(input_ids=batch.input_ids, labels=batch.labels, images=batch.images).float()
+        next_labels = batch.labels[:, 1:]
+        targets = next_labels[next_labels != IGNORED_LABEL]
         correct = (logits.detach().argmax(-1) == targets).sum().float()
         return LossSum(total=cross_entropy(logits, targets, reduction="sum"), metrics={"token_accuracy": correct})

@@ -1,7 +1,7 @@
 """The seam to captioners: pictures with keys in, captions with the same keys out."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol, runtime_checkable
@@ -45,8 +45,8 @@ class Captioner(Protocol):
     def captioner_id(self) -> str:
         """Return what identifies the model; equal ids give equal captions under equal settings."""
 
-    def caption(self, pictures: Sequence[Picture]) -> list[Caption]:
-        """Return one caption per picture, in order, under the picture's key."""
+    def caption(self, pictures: Iterable[Picture]) -> list[Caption]:
+        """Return one caption per picture, in order, under the picture's key; pictures are decoded as they are taken."""
 
 
 class TransformersCaptioner:
@@ -73,23 +73,24 @@ class TransformersCaptioner:
         self._max_new_tokens = max_new_tokens
         self._batch_size = batch_size
 
-    def caption(self, pictures: Sequence[Picture]) -> list[Caption]:
-        """Return one caption per picture, in order, under the picture's key."""
+    def caption(self, pictures: Iterable[Picture]) -> list[Caption]:
+        """Return one caption per picture, in order, under the picture's key; only their small squares are kept."""
+        pixels = {picture.key: self._captioner.geometry.prepare(picture.image) for picture in pictures}
         answers = self._captioner.answer_pixels(
-            [self._captioner.geometry.prepare(picture.image) for picture in pictures],
-            [self._prompt] * len(pictures),
+            list(pixels.values()),
+            [self._prompt] * len(pixels),
             max_new_tokens=self._max_new_tokens,
             batch_size=self._batch_size,
         )
         return [
             Caption(
-                key=picture.key,
+                key=key,
                 text=self._captioner.text(answer),
                 finish_reason=answer.finish_reason,
                 num_tokens=len(answer.token_ids),
                 mean_logprob=answer.mean_logprob,
             )
-            for picture, answer in zip(pictures, answers, strict=True)
+            for key, answer in zip(pixels, answers, strict=True)
         ]
 
 

@@ -4,13 +4,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 
 from imagetext.decode import DecodeError, decode
-from recaption.captioner import Captioner, Picture
+from recaption.captioner import Caption, Captioner, Picture
 from recaption.units import SUCCESS, InputRow, Unit
 from runtime.errors import UserError
 
 UNDECODABLE = "failed_to_decode"
-READ_AHEAD_BATCHES = 4
-"""Batches of pictures decoded before they are captioned; bounds memory."""
 
 SidecarColumns = dict[str, object]
 
@@ -19,12 +17,8 @@ def caption_unit(unit: Unit, captioner: Captioner, *, prompt_id: str, batch_size
     """Return the sidecar rows of a unit, in the order of its rows."""
     rows = list(_captioned(unit.rows(), captioner, prompt_id, batch_size))
     if len(rows) != unit.num_rows:
-        raise UserError(
-            "rows do not reconcile",
-            where=unit.name,
-            found=f"{len(rows)} rows",
-            wanted=f"{unit.num_rows}, as its stats say",
-        )
+        wanted = f"{unit.num_rows}, as its stats say"
+        raise UserError("rows do not reconcile", where=unit.name, found=f"{len(rows)} rows", wanted=wanted)
     return rows
 
 
@@ -32,42 +26,38 @@ def _captioned(
     rows: Iterable[InputRow], captioner: Captioner, prompt_id: str, batch_size: int
 ) -> Iterator[SidecarColumns]:
     remaining = iter(rows)
-    while part := list(islice(remaining, READ_AHEAD_BATCHES * batch_size)):
-        pictures, failures = _decoded(part)
-        captions = _caption(captioner, pictures)
-        for row in part:
-            columns = captions.get(row.key) or _failure(row, failures)
+    while batch := list(islice(remaining, batch_size)):
+        failures: dict[str, DecodeError] = {}
+        captions = {caption.key: caption for caption in captioner.caption(_decoded(batch, failures))}
+        expected = {row.key for row in batch if row.image is not None} - failures.keys()
+        assert captions.keys() == expected, "captions changed their keys"
+        for row in batch:
+            columns = _success(captions[row.key]) if row.key in captions else _failure(row, failures)
             yield {**_identity(row), **columns, "prompt_id": prompt_id, "captioner_id": captioner.captioner_id}
 
 
-def _decoded(rows: Sequence[InputRow]) -> tuple[list[Picture], dict[str, DecodeError]]:
-    pictures, failures = [], {}
+def _decoded(rows: Sequence[InputRow], failures: dict[str, DecodeError]) -> Iterator[Picture]:
+    """Yield one decoded picture at a time, so that a batch of large photographs need not fit in memory."""
     for row in rows:
         if row.image is None:
             continue
         try:
-            pictures.append(Picture(key=row.key, image=decode(row.image)))
+            image = decode(row.image)
         except DecodeError as error:
             failures[row.key] = error
-    return pictures, failures
+        else:
+            yield Picture(key=row.key, image=image)
 
 
-def _caption(captioner: Captioner, pictures: Sequence[Picture]) -> dict[str, SidecarColumns]:
-    if not pictures:
-        return {}
-    captions = captioner.caption(pictures)
-    assert [caption.key for caption in captions] == [picture.key for picture in pictures], "captions changed their keys"
+def _success(caption: Caption) -> SidecarColumns:
     return {
-        caption.key: {
-            "re_caption": caption.text,
-            "status": SUCCESS,
-            "finish_reason": caption.finish_reason,
-            "num_tokens": caption.num_tokens,
-            "mean_logprob": caption.mean_logprob,
-            "flags": _flags(caption.text, caption.finish_reason),
-            "attempts": 1,
-        }
-        for caption in captions
+        "re_caption": caption.text,
+        "status": SUCCESS,
+        "finish_reason": caption.finish_reason,
+        "num_tokens": caption.num_tokens,
+        "mean_logprob": caption.mean_logprob,
+        "flags": _flags(caption.text, caption.finish_reason),
+        "attempts": 1,
     }
 
 
