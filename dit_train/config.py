@@ -54,8 +54,10 @@ class DitTrainConfig:
     """Noise levels."""
     head_layers: int = 1
     """Linear layers between the last block and the pixels; 1 is DiT's."""
-    pooled_text: bool = False
-    """Add the text encoder's summary of the prompt to the time embedding (arXiv 2403.03206, section 4)."""
+    text_window_tokens: int = 1
+    """Neighbouring tokens of the encoded caption that are averaged into one before cross-attention reads them."""
+    text_summary: bool = False
+    """Add the average of the caption's tokens to the time embedding."""
     zero_init_text_out: bool = True
     """Start with cross-attention switched off, as PixArt does; off binds text to objects earlier."""
     predicts_image: bool = False
@@ -73,8 +75,9 @@ class DitTrainConfig:
         if not 0 <= self.caption_dropout < 1:
             found = self.caption_dropout
             raise UserError("no such share", where="caption_dropout", found=found, wanted="a share in [0, 1)")
-        if self.head_layers < 1:
-            raise UserError("too few layers", where="head_layers", found=self.head_layers, wanted="1 or more")
+        for name in ("head_layers", "text_window_tokens"):
+            if getattr(self, name) < 1:
+                raise UserError("out of range", where=name, found=getattr(self, name), wanted="1 or more")
         if self.loop.ema_decay is None:
             fix = "Set it, 0.999 for example: the averaged weights are what is published."
             raise UserError("no moving average", where="loop.ema_decay", found=None, wanted="a decay", fix=fix)

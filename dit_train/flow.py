@@ -28,7 +28,6 @@ class TextCondition:
 
     hidden: Float[Tensor, "batch token text_width"]
     mask: Bool[Tensor, "batch token"]
-    pooled: Float[Tensor, "batch pooled_width"]
 
 
 @runtime_checkable
@@ -41,7 +40,6 @@ class VelocityModel(Protocol):
         timestep: Tensor,
         encoder_hidden_states: Tensor,
         encoder_attention_mask: Tensor,
-        pooled_projections: Tensor,
         *,
         return_dict: bool,
     ) -> tuple[Tensor]:
@@ -62,7 +60,7 @@ def velocity_loss(
     A pure function: noise and level come in, nothing is drawn. Computed in float32.
     """
     z = interpolate(x, noise, level)
-    (velocity,) = model(z, level * TIME_SCALE, condition.hidden, condition.mask, condition.pooled, return_dict=False)
+    (velocity,) = model(z, level * TIME_SCALE, condition.hidden, condition.mask, return_dict=False)
     return (velocity.float() - (noise - x)).square().mean(dim=(1, 2, 3))
 
 

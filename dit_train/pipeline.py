@@ -38,9 +38,7 @@ class TextDiTPipeline(DiffusionPipeline):
             return_tensors="pt",
         ).to(self._execution_device)
         encoded = self.text_encoder(input_ids=tokens.input_ids)
-        return self.transformer.read_text(
-            encoded.last_hidden_state, tokens.attention_mask.bool(), encoded.pooler_output
-        )
+        return self.transformer.read_text(encoded.last_hidden_state, tokens.attention_mask.bool())
 
     @torch.no_grad()
     def __call__(

@@ -101,7 +101,7 @@ class Sampler:
 
     def _read(self, prompts: Sequence[str]) -> TextMemory:
         condition = self.text_encoder.encode_texts(prompts)
-        return self.transformer.read_text(condition.hidden, condition.mask, condition.pooled)
+        return self.transformer.read_text(condition.hidden, condition.mask)
 
     def _velocity(self, z: Tensor, timestep: Tensor, text: TextMemory) -> Tensor:
         (velocity,) = self.transformer(z, timestep, text_memory=text, return_dict=False)

@@ -42,7 +42,7 @@ class FrozenTextEncoder:
         longest = int(lengths.max())
         output = self.model(input_ids=token_ids[:, :longest])
         mask = torch.arange(longest, device=self.device)[None] < lengths[:, None]
-        return TextCondition(hidden=output.last_hidden_state, mask=mask, pooled=output.pooler_output)
+        return TextCondition(hidden=output.last_hidden_state, mask=mask)
 
     def encode_texts(self, texts: Sequence[str]) -> TextCondition:
         """Encode captions as text, cut to the context length."""

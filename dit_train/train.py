@@ -67,7 +67,8 @@ def build_transformer(config: DitTrainConfig, encoder: FrozenTextEncoder) -> Tex
             depth=size.depth,
             num_heads=size.num_heads,
             text_width=encoder.width,
-            pooled_text_width=encoder.width if config.pooled_text else None,
+            text_window=config.text_window_tokens,
+            text_summary=config.text_summary,
             head_layers=config.head_layers,
             zero_init_text_out=config.zero_init_text_out,
             predicts_image=config.predicts_image,
@@ -121,7 +122,7 @@ def training_flops(config: DitTrainConfig, encoder: FrozenTextEncoder) -> float:
     forward = FlopLedger()
 
     def draw() -> tuple[Tensor]:
-        return model(image, timestep, condition.hidden, condition.mask, condition.pooled, return_dict=False)
+        return model(image, timestep, condition.hidden, condition.mask, return_dict=False)
 
     with torch.no_grad():
         forward.measure(draw)

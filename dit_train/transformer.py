@@ -7,6 +7,7 @@ Blocks are DiT's with adaLN-Zero (Peebles and Xie, arXiv 2212.09748, section 3.2
 every block, between self-attention and MLP (the variant named in arXiv 2406.08478, section 6).
 """
 
+import itertools
 import math
 from typing import NamedTuple, cast
 
@@ -32,7 +33,7 @@ class TextMemory(NamedTuple):
     """Per block: batch head token head_width."""
     mask: Tensor
     """batch 1 1 token; True where a token may be read."""
-    pooled: Tensor | None
+    summary: Tensor | None
     """batch width: the prompt as one vector, added to the time embedding."""
 
 
@@ -75,6 +76,19 @@ def split_heads(tokens: Tensor, num_heads: int) -> Tensor:
 def join_heads(tokens: Tensor) -> Tensor:
     """Turn (batch, head, token, head_width) into (batch, token, head * head_width)."""
     return tokens.transpose(1, 2).flatten(2)
+
+
+def average_windows(hidden: Tensor, mask: Tensor, window: int) -> tuple[Tensor, Tensor]:
+    """Average real tokens over windows of neighbours.
+
+    hidden: batch token width. mask: batch token, True on real tokens. Returns both with ceil(token / window) tokens; a
+    window without real tokens is masked.
+    """
+    missing = -hidden.shape[1] % window
+    weights = F.pad(mask, (0, missing)).unflatten(1, (-1, window))[..., None].to(hidden.dtype)
+    sums = (F.pad(hidden, (0, 0, 0, missing)).unflatten(1, (-1, window)) * weights).sum(dim=2)
+    counts = weights.sum(dim=2)
+    return sums / counts.clamp(min=1), counts[..., 0] > 0
 
 
 def modulate(tokens: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
@@ -122,6 +136,15 @@ class Block(nn.Module):
         return tokens + gate_mlp[:, None] * hidden
 
 
+def build_head(width: int, hidden_width: int, patch_width: int, num_layers: int) -> nn.Sequential:
+    """Return what turns tokens into patches: one linear layer, as in DiT, or several with GELU between."""
+    widths = [width, *[hidden_width] * (num_layers - 1), patch_width]
+    layers: list[nn.Module] = []
+    for inner, outer in itertools.pairwise(widths):
+        layers += [nn.Linear(inner, outer), nn.GELU()]
+    return nn.Sequential(*layers[:-1])
+
+
 class TextDiT(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers' own models are made so
     """Predict the velocity of the straight path from image to noise.
 
@@ -141,7 +164,8 @@ class TextDiT(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers' own 
         depth: int,
         num_heads: int,
         text_width: int,
-        pooled_text_width: int | None = None,
+        text_window: int = 1,
+        text_summary: bool = False,
         mlp_ratio: float = 4.0,
         head_layers: int = 1,
         zero_init_text_out: bool = True,
@@ -160,14 +184,12 @@ class TextDiT(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers' own 
         self.time_in = nn.Sequential(nn.Linear(TIME_FREQUENCIES_WIDTH, width), nn.SiLU(), nn.Linear(width, width))
         self.text_norm = nn.LayerNorm(text_width)
         self.text_in = nn.Linear(text_width, width)
-        self.pooled_in = None
-        if pooled_text_width is not None:
-            self.pooled_in = nn.Sequential(nn.LayerNorm(pooled_text_width), nn.Linear(pooled_text_width, width))
+        self.text_window = text_window
+        self.summary_in = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, width)) if text_summary else None
         self.blocks = nn.ModuleList([Block(width, num_heads, mlp_ratio) for _ in range(depth)])
         self.norm_out = nn.LayerNorm(width, elementwise_affine=False, eps=1e-6)
         self.modulation_out = nn.Linear(width, 2 * width)
-        hidden_layers = [layer for _ in range(head_layers - 1) for layer in (nn.Linear(width, width), nn.GELU())]
-        self.head = nn.Sequential(*hidden_layers, nn.Linear(width, patch_width))
+        self.head = build_head(width, int(mlp_ratio * width), patch_width, head_layers)
         grid_size = sample_size // patch_size
         self.register_buffer("positions", sincos_positions(grid_size, width), persistent=False)
         self._initialise(zero_init_text_out)
@@ -186,16 +208,18 @@ class TextDiT(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers' own 
     def _blocks(self) -> list[Block]:
         return [cast(Block, block) for block in self.blocks]
 
-    def read_text(self, hidden_states: Tensor, mask: Tensor, pooled: Tensor | None = None) -> TextMemory:
+    def read_text(self, hidden_states: Tensor, mask: Tensor) -> TextMemory:
         """Return keys and values of encoded text.
 
-        hidden_states: batch token text_width. mask: batch token, True on real tokens. pooled: batch pooled_text_width.
+        hidden_states: batch token text_width. mask: batch token, True on real tokens.
         """
-        text = self.text_in(self.text_norm(hidden_states))
-        pairs = [block.read_text(text) for block in self._blocks()]
-        summary = self.pooled_in(pooled) if self.pooled_in is not None else None
-        keys, values = zip(*pairs, strict=True)
-        return TextMemory(tuple(keys), tuple(values), mask[:, None, None, :].bool(), summary)
+        windows, mask = average_windows(self.text_norm(hidden_states), mask.bool(), self.text_window)
+        text = self.text_in(windows)
+        keys, values = zip(*[block.read_text(text) for block in self._blocks()], strict=True)
+        summary = None
+        if self.summary_in is not None:
+            summary = self.summary_in(average_windows(text, mask, text.shape[1])[0].squeeze(1))
+        return TextMemory(tuple(keys), tuple(values), mask[:, None, None, :], summary)
 
     def forward(
         self,
@@ -203,7 +227,6 @@ class TextDiT(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers' own 
         timestep: Tensor,
         encoder_hidden_states: Tensor | None = None,
         encoder_attention_mask: Tensor | None = None,
-        pooled_projections: Tensor | None = None,
         text_memory: TextMemory | None = None,
         return_dict: bool = True,
     ) -> Transformer2DModelOutput | tuple[Tensor]:
@@ -215,10 +238,10 @@ class TextDiT(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers' own 
         if text_memory is None:
             if encoder_hidden_states is None or encoder_attention_mask is None:
                 raise ValueError("give encoder_hidden_states with encoder_attention_mask, or text_memory")
-            text_memory = self.read_text(encoder_hidden_states, encoder_attention_mask, pooled_projections)
+            text_memory = self.read_text(encoder_hidden_states, encoder_attention_mask)
         condition = self.time_in(time_frequencies(timestep))
-        if text_memory.pooled is not None:
-            condition = condition + text_memory.pooled
+        if text_memory.summary is not None:
+            condition = condition + text_memory.summary
         condition = F.silu(condition)
         tokens = self.patch_in(self._to_patches(hidden_states))
         tokens = tokens + self.positions.to(tokens.dtype)

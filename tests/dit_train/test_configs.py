@@ -25,6 +25,14 @@ def test_presets_learn_the_same_way() -> None:
     quick, mini, full = (
         load(DitTrainConfig, FOLDER / f"{name}.yaml", overrides=GIVEN) for name in ("quick", "mini", "mini_full")
     )
-    for field in ("noise", "head_layers", "pooled_text", "zero_init_text_out", "predicts_image", "image_size_px"):
+    for field in (
+        "noise",
+        "head_layers",
+        "text_window_tokens",
+        "text_summary",
+        "zero_init_text_out",
+        "predicts_image",
+        "image_size_px",
+    ):
         assert getattr(quick, field) == getattr(mini, field) == getattr(full, field)
     assert quick.loop.num_updates < mini.loop.num_updates <= full.loop.num_updates

@@ -20,13 +20,11 @@ from dit_train.flow import (
     velocity_loss,
 )
 
-CONDITION = TextCondition(
-    hidden=torch.zeros(2, 1, 4), mask=torch.ones(2, 1, dtype=torch.bool), pooled=torch.zeros(2, 4)
-)
+CONDITION = TextCondition(hidden=torch.zeros(2, 1, 4), mask=torch.ones(2, 1, dtype=torch.bool))
 
 
 def constant_model(value: torch.Tensor):
-    def model(hidden_states, timestep, hidden, mask, pooled, *, return_dict):
+    def model(hidden_states, timestep, hidden, mask, *, return_dict):
         return (value.expand_as(hidden_states),)
 
     return model

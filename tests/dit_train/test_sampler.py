@@ -72,14 +72,14 @@ def test_reading_the_prompt_at_every_step_gives_the_same_images(
 
     def keep_texts(prompts):
         condition = sampler.text_encoder.encode_texts(prompts)
-        memory = sampler.transformer.read_text(condition.hidden, condition.mask, condition.pooled)
+        memory = sampler.transformer.read_text(condition.hidden, condition.mask)
         conditions[id(memory)] = (memory, condition)
         return memory
 
     def read_again(z, timestep, text):
         _, condition = conditions[id(text)]
         repeat = len(z) // len(condition.hidden)
-        parts = (part.repeat_interleave(repeat, 0) for part in (condition.hidden, condition.mask, condition.pooled))
+        parts = (part.repeat_interleave(repeat, 0) for part in (condition.hidden, condition.mask))
         return sampler.transformer(z, timestep, *parts, return_dict=False)[0]
 
     monkeypatch.setattr(sampler, "_read", keep_texts)

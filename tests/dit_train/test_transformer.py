@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from dit_train.sizes import SIZES, SizeName
-from dit_train.transformer import TIME_SCALE, TextDiT, attend, sincos_positions
+from dit_train.transformer import TIME_SCALE, TextDiT, attend, average_windows, sincos_positions
 from tests.dit_train.conftest import TEXT_WIDTH, small_transformer, stir
 
 CLIP_L_TEXT_WIDTH = 768
@@ -16,8 +16,7 @@ def inputs(num_images: int = 3, num_tokens: int = 5) -> tuple[torch.Tensor, ...]
     timestep = TIME_SCALE * torch.rand(num_images, generator=generator)
     hidden = torch.randn(num_images, num_tokens, TEXT_WIDTH, generator=generator)
     mask = torch.arange(num_tokens)[None] < torch.tensor([5, 2, 3])[:num_images, None]
-    pooled = torch.randn(num_images, TEXT_WIDTH, generator=generator)
-    return images, timestep, hidden, mask, pooled
+    return images, timestep, hidden, mask
 
 
 def paper_transformer(name: SizeName) -> TextDiT:
@@ -89,19 +88,30 @@ def test_only_the_text_moves_a_block_whose_text_output_is_not_zeroed() -> None:
 
 
 def test_text_memory_equals_text(transformer: TextDiT) -> None:
-    images, timestep, hidden, mask, pooled = inputs()
-    memory = transformer.read_text(hidden, mask, pooled)
-    direct = transformer(images, timestep, hidden, mask, pooled).sample
+    images, timestep, hidden, mask = inputs()
+    memory = transformer.read_text(hidden, mask)
+    direct = transformer(images, timestep, hidden, mask).sample
     assert torch.equal(transformer(images, timestep, text_memory=memory).sample, direct)
 
 
 def test_masked_tokens_are_not_read(transformer: TextDiT) -> None:
-    images, timestep, hidden, mask, pooled = inputs()
+    images, timestep, hidden, mask = inputs()
     changed = torch.where(mask[..., None], hidden, torch.randn_like(hidden))
-    first = transformer(images, timestep, hidden, mask, pooled).sample
-    torch.testing.assert_close(transformer(images, timestep, changed, mask, pooled).sample, first)
+    first = transformer(images, timestep, hidden, mask).sample
+    torch.testing.assert_close(transformer(images, timestep, changed, mask).sample, first)
     hidden[:, 0] += 1
-    assert not torch.allclose(transformer(images, timestep, hidden, mask, pooled).sample, first)
+    assert not torch.allclose(transformer(images, timestep, hidden, mask).sample, first)
+
+
+def test_windows_average_real_tokens_only() -> None:
+    hidden = torch.tensor([[1.0, 3.0, 5.0, 7.0, 9.0], [2.0, 4.0, 8.0, 0.0, 0.0]])[..., None]
+    mask = torch.tensor([[True] * 5, [True, True, True, False, False]])
+    averages, kept = average_windows(hidden, mask, 2)
+    assert averages[..., 0].tolist() == [[2.0, 6.0, 9.0], [3.0, 8.0, 0.0]]
+    assert kept.tolist() == [[True, True, True], [True, True, False]]
+    same, same_mask = average_windows(hidden, mask, 1)
+    assert torch.equal(same * mask[..., None], hidden)
+    assert torch.equal(same_mask, mask)
 
 
 def test_both_attentions_agree(transformer: TextDiT) -> None:
@@ -128,9 +138,9 @@ def test_patches_are_cut_and_joined_without_loss(transformer: TextDiT) -> None:
 
 def test_predicting_the_image_divides_by_the_level() -> None:
     model = small_transformer(predicts_image=True)
-    images, _, hidden, mask, pooled = inputs()
+    images, _, hidden, mask = inputs()
     timestep = TIME_SCALE * torch.tensor([1.0, 0.5, 0.0])
-    velocity = model(images, timestep, hidden, mask, pooled).sample
+    velocity = model(images, timestep, hidden, mask).sample
     expected = images / torch.tensor([1.0, 0.5, 0.05])[:, None, None, None]  # a fresh head predicts the image 0
     torch.testing.assert_close(velocity, expected)
 
