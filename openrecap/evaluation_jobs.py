@@ -1,0 +1,107 @@
+"""Jobs that measure: the judges, one evaluation a run, and what is made of all rows at the end."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from eval.registry import RunEntry
+from openrecap.context import Context, spell
+from openrecap.jobs import Job
+
+HELDOUT_CAPTIONS = ("web", "web_heldout", "captioner_heldout")
+"""Recaptions whose statistics and claims are measured."""
+
+SCORERS = {"clip": 1.0, "recap_clip": 0.8}
+"""CLIP scores of generated images: name -> share of originals of the scoring CLIP's own training. The paper scores with
+OpenAI's CLIP, trained on alt-text, and with its Recap-CLIP; neither conditions a generator."""
+
+
+def judges(context: Context) -> Job:
+    """Train the judges of generated images and measure their ceiling."""
+    return _measuring(context, "judges", "eval/judges", context.at.judges, {}, ("data",))
+
+
+def captioner(context: Context, entry: RunEntry) -> Iterator[Job]:
+    """Measure a captioner: its answers about objects, and its captions' claims (knockouts: claims alone)."""
+    trained = f"captioner/{entry.name}"
+    run = {"run": context.at.run("captioner", entry.name)}
+    folder = context.at.evaluation("captioner", entry.name)
+    yield _measuring(context, "captioner", f"eval/{trained}", folder, run, (trained,))
+    written = {
+        other.captions: other
+        for other in context.experiments.select(stage="recaption", model=entry.name)
+        if other.captions in HELDOUT_CAPTIONS
+    }
+    if set(written) == set(HELDOUT_CAPTIONS):
+        sidecars = {split: context.at.run("recaption", other.name) for split, other in written.items()}
+        needs = (trained, *(other.qualified_name for other in written.values()))
+        flags = {**run, **{f"recaptions.{split}": path for split, path in sidecars.items()}}
+        yield _measuring(context, "captions", f"eval/captions/{entry.name}", folder, flags, needs)
+
+
+def clip(context: Context, entry: RunEntry) -> Job:
+    """Measure a CLIP on every benchmark."""
+    run = {"run": context.at.run("clip", entry.name)}
+    folder = context.at.evaluation("clip", entry.name)
+    return _measuring(context, "clip", f"eval/{entry.qualified_name}", folder, run, (entry.qualified_name,))
+
+
+def dit(context: Context, entry: RunEntry) -> Job:
+    """Draw and judge the pictures of a diffusion transformer."""
+    prompts = next(run for run in context.experiments.select(stage="recaption", captions="prompts/images"))
+    scorers = {name: _scorer(context, share) for name, share in SCORERS.items()}
+    flags: dict[str, Path] = {
+        "run": context.at.run("dit", entry.name),
+        "recaptions.prompts": context.at.run("recaption", prompts.name),
+        "judges": context.at.judges,
+        "foundation": context.at.foundation / "export",
+        **{f"scorers.{name}": context.at.run("clip", run.name) / "export" for name, run in scorers.items()},
+    }
+    needs = (
+        entry.qualified_name,
+        prompts.qualified_name,
+        "eval/judges",
+        *(run.qualified_name for run in scorers.values()),
+    )
+    folder = context.at.evaluation("dit", entry.name)
+    return _measuring(context, "images", f"eval/{entry.qualified_name}", folder, flags, needs)
+
+
+def closing(context: Context, evaluated: tuple[str, ...]) -> Iterator[Job]:
+    """Gather all rows, print the tables, write the report."""
+    config = context.config("experiments")
+    findings = context.configs / "experiments" / "findings.yaml"
+    root = context.at.root
+    steps = (
+        ("results", "collect", "tables", context.at.results, evaluated),
+        ("tables", "tables", "tables", root / "tables.md", ("results",)),
+        ("report", "report", "report", root / "report" / "index.html", ("results", "tables")),
+    )
+    for name, verb, stage, output, needs in steps:
+        yield Job(
+            name=name,
+            stage=stage,
+            arguments=spell(f"eval {verb}", experiments=config, findings=findings, root=root),
+            output=output,
+            needs=needs,
+            config_files=(config, findings),
+        )
+
+
+def _scorer(context: Context, original_share: float) -> RunEntry:
+    """Return the first run of the plain mix with that share, of the middle model."""
+    runs = context.experiments.select(stage="clip", model="b_base", original_share=original_share, recipe="recaption")
+    return next(run for run in runs if run.knockout is None and run.captions != "oracle")
+
+
+def _measuring(
+    context: Context, suite: str, name: str, folder: Path, flags: dict[str, Path], needs: tuple[str, ...]
+) -> Job:
+    config = context.config("eval")
+    return Job(
+        name=name,
+        stage="eval",
+        arguments=spell(f"eval {suite}", config=config, miniweb=context.at.data, output_dir=folder, **flags),
+        output=folder / suite,
+        needs=needs,
+        config_files=(config,),
+    )
