@@ -38,7 +38,6 @@ def foundation(context: Context, entry: RunEntry) -> Job:
         output=context.at.foundation,
         needs=("data",),
         config_files=(config,),
-        threads=2,
     )
 
 
@@ -62,7 +61,6 @@ def captioner(context: Context, entry: RunEntry) -> Job:
         output=folder,
         needs=("data", "foundation"),
         config_files=(config,),
-        threads=2,
     )
 
 
