@@ -2,9 +2,10 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from imagetext.conversations import Conversation, Rendered
 from imagetext.decode import DecodeError
@@ -23,7 +24,7 @@ MAX_CACHED_RECORDS = 50_000
 
 
 class ConversationSource:
-    """Implement the loop's batch source over LLaVA conversations.
+    """Implement the loop's counting batch source over LLaVA conversations.
 
     Global position i is sample `order(epoch)[i mod n]` of epoch `i div n`; epochs run on without a drop.
     A sample whose picture can't be decoded, or that is too long, leaves a hole in its batch and is counted.
@@ -81,12 +82,21 @@ class ConversationSource:
         return digest.hexdigest()[:16]
 
     def audit(self) -> dict[str, object]:
-        """Return how many samples were drawn since the start of this process and which were skipped, by reason."""
+        """Return how many samples were drawn and how many of the data set can't be used, by reason."""
         return {
             "num_samples": len(self._conversations),
             "drawn": self._num_drawn,
             "skipped_samples": dict(sorted(Counter(self._bad.values()).items())),
         }
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what was counted, for the checkpoint."""
+        return {"drawn": self._num_drawn, "bad": dict(self._bad)}
+
+    def load_state_dict(self, states: Sequence[Mapping[str, Any]]) -> None:
+        """Take over what all ranks had counted."""
+        self._num_drawn = sum(int(state["drawn"]) for state in states)
+        self._bad = {int(index): str(reason) for state in states for index, reason in state["bad"].items()}
 
     def _epoch_order(self, epoch: int) -> Sequence[int]:
         order = epoch_order(self._lengths, self._batch_size, *self._seed_parts, epoch=epoch)

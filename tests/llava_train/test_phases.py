@@ -25,6 +25,11 @@ def weights_after(folder: Path, phase: str) -> dict[str, torch.Tensor]:
     return load_file(folder / "phases" / phase / phases.WEIGHTS)
 
 
+def data_facts(run_folder: Path) -> dict[str, object]:
+    facts = json.loads((run_folder / "done.json").read_text())
+    return {name: phase["data"] for name, phase in facts["phases"].items()}
+
+
 def moved_parts(before: dict[str, torch.Tensor], after: dict[str, torch.Tensor]) -> set[str]:
     moved = {name for name in after if not torch.equal(before[name], after[name])}
     return {part for part, prefix in PART_PREFIXES.items() if any(name.startswith(prefix) for name in moved)}
@@ -67,11 +72,12 @@ def test_killed_and_continued_is_bit_identical(
         phases.fine_tune(config)
     monkeypatch.undo()
     phases.fine_tune(config)
-    undisturbed, continued = (
-        load_file(folder / "model.safetensors") for folder in (export, config.output_dir / "export")
-    )
+    folders = (export, config.output_dir / "export")
+    undisturbed, continued = (load_file(folder / "model.safetensors") for folder in folders)
     assert undisturbed.keys() == continued.keys()
     assert all(torch.equal(undisturbed[name], continued[name]) for name in undisturbed)
+    audits = [data_facts(folder.parent) for folder in folders]
+    assert audits[0] == audits[1]
 
 
 def test_finished_run_returns_at_once(export: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
