@@ -1,5 +1,6 @@
 """`python -m eval <verb>`: measure a run, gather what was measured, and print tables and the report."""
 
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 
@@ -19,6 +20,8 @@ from results:    collect  tables  report
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Parse the verb and hand the rest to it."""
+    # The matrices here are small: on several threads numpy's BLAS is many times slower, above all on a busy machine.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not arguments or arguments[0] in ("-h", "--help"):
         print(USAGE)

@@ -62,6 +62,21 @@ def frechet_distance(first: np.ndarray, second: np.ndarray) -> float:
     return by_moments
 
 
+def resampled_distances(features: np.ndarray, reference: np.ndarray, draws: np.ndarray) -> np.ndarray:
+    """Compute the distance of each bootstrap draw (draws, items) of features to the reference cloud.
+
+    The reference's matrix root, the same for all draws, is taken once.
+    """
+    target = moments(reference)
+    root = _symmetric_root(target.covariance)
+    distances = np.empty(len(draws))
+    for index, draw in enumerate(draws):
+        drawn = moments(features, weights=draw)
+        eigenvalues = np.linalg.eigvalsh(root @ drawn.covariance @ root)
+        distances[index] = _combine(drawn, target, float(np.sqrt(np.clip(eigenvalues, 0.0, None)).sum()))
+    return distances
+
+
 def _symmetric_root(matrix: np.ndarray) -> np.ndarray:
     values, vectors = np.linalg.eigh(matrix)
     return (vectors * np.sqrt(np.clip(values, 0.0, None))) @ vectors.T

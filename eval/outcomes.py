@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from eval.frechet import frechet_distance, resampled_distances
 from runtime import atomic
 from runtime.errors import UserError
 
@@ -60,8 +61,6 @@ class Cloud:
     @property
     def value(self) -> float:
         """Give the Frechet distance of all items to the reference."""
-        from eval.frechet import frechet_distance
-
         return frechet_distance(self.features.astype(np.float64), self.reference.astype(np.float64))
 
     @property
@@ -71,11 +70,7 @@ class Cloud:
 
     def replicates(self, draws: np.ndarray) -> np.ndarray:
         """Compute the distance for bootstrap draws of shape (replicates, items)."""
-        from eval.frechet import frechet_from_moments, moments
-
-        reference = moments(self.reference.astype(np.float64))
-        features = self.features.astype(np.float64)
-        return np.array([frechet_from_moments(moments(features, weights=draw), reference) for draw in draws])
+        return resampled_distances(self.features.astype(np.float64), self.reference.astype(np.float64), draws)
 
 
 Outcome = Ratio | Cloud
