@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import cross_entropy, normalize
 
-from clip_train.architecture import MAX_LOGIT_SCALE, ClipModel
+from clip_train.architecture import MAX_LOGIT_SCALE
 from imagetext.loader import ImageTextBatch
 from runtime.device import attention_implementation
 from runtime.task import LossSum
@@ -55,7 +55,7 @@ class ContrastiveTask:
     ) -> dict[str, Tensor]:
         """Return unit image and text features and the logit scale."""
         images = normalise_images(batch.images, self.image_mean, self.image_std)
-        clip = cast(ClipModel, model)
+        clip = cast(CLIP, model)
         with attention_kernels(images.device):
             image_features = clip.encode_image(images)
             text_features = encode_text(clip, batch.token_ids, batch.token_lengths)
@@ -71,19 +71,40 @@ class ContrastiveTask:
 
 
 def encode_text(
-    model: ClipModel, token_ids: Int64[Tensor, "batch tokens"], lengths: Int64[Tensor, " batch"]
+    model: CLIP, token_ids: Int64[Tensor, "batch tokens"], lengths: Int64[Tensor, " batch"]
 ) -> Float[Tensor, "batch width"]:
-    """Return `model.encode_text(token_ids)`, leaving out the columns of padding where that changes nothing.
+    """Return `model.encode_text(token_ids)`, computed without most of the padding.
 
-    Under a causal mask nothing before the end of a text sees the padding after it; bidirectional text does.
+    Under a causal mask nothing up to the end of a text sees the padding after it.
     """
-    if not isinstance(model, CLIP) or not len(token_ids):
+    if not len(token_ids):
         return model.encode_text(token_ids)
-    length = int(lengths.max())
-    ids = token_ids[:, :length]
+    groups = group_by_length(lengths)
+    features = [_encode_columns(model, token_ids[rows, : int(lengths[rows].max())]) for rows in groups]
+    return torch.cat(features)[torch.cat(groups).argsort()]
+
+
+def group_by_length(lengths: Int64[Tensor, " batch"]) -> list[Int64[Tensor, " _"]]:
+    """Split row numbers into short and long texts, or not at all, so that the groups have the fewest cells in all.
+
+    Mixed captions come in two lengths; padded to the longest, nine cells in ten of short ones would be padding.
+    """
+    order = lengths.argsort(stable=True)
+    ascending = lengths[order].tolist()
+    num_cells = [
+        num_short * ascending[num_short - 1] + (len(ascending) - num_short) * ascending[-1]
+        for num_short in range(1, len(ascending) + 1)
+    ]
+    num_short = max(count for count, cells in enumerate(num_cells, start=1) if cells == min(num_cells))
+    return [rows for rows in (order[:num_short], order[num_short:]) if len(rows)]
+
+
+def _encode_columns(model: CLIP, ids: Int64[Tensor, "batch tokens"]) -> Float[Tensor, "batch width"]:
+    """Repeat `CLIP.encode_text` for fewer tokens than its context length, which it does not take."""
+    length = ids.shape[1]
     hidden = model.token_embedding(ids) + model.positional_embedding[:length]
     hidden = model.ln_final(model.transformer(hidden, attn_mask=model.attn_mask[:length, :length]))
-    return text_global_pool(hidden, ids, model.text_pool_type) @ model.text_projection
+    return text_global_pool(hidden, ids, model.text_pool_type, model.text_eos_id) @ model.text_projection
 
 
 def normalise_images(
@@ -109,5 +130,5 @@ def attention_kernels(device: torch.device) -> Iterator[None]:
 @torch.no_grad()
 def bound_logit_scale(step: int, model: nn.Module, ema: Any) -> Mapping[str, float]:
     """Keep the logit scale within [1, 100] after an update, as open_clip does."""
-    cast(ClipModel, model).logit_scale.clamp_(0, math.log(MAX_LOGIT_SCALE))
+    cast(CLIP, model).logit_scale.clamp_(0, math.log(MAX_LOGIT_SCALE))
     return {}

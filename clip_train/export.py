@@ -8,7 +8,6 @@ from typing import Any
 from open_clip.model import CLIP
 from safetensors.torch import save_file
 
-from clip_train.architecture import ClipModel
 from clip_train.export_hf import export_transformers
 from clip_train.presets import ModelPreset
 from runtime.atomic import atomic_directory, write_json
@@ -18,7 +17,7 @@ CONFIG_NAME = "open_clip_config.json"
 
 
 def export_model(
-    model: ClipModel, preset: ModelPreset, config: Mapping[str, Any], tokenizer_folder: Path, folder: Path
+    model: CLIP, preset: ModelPreset, config: Mapping[str, Any], tokenizer_folder: Path, folder: Path
 ) -> None:
     """Write `folder` whole: weights, config, tokenizer, and for OpenAI-style models `hf/` for transformers.
 
@@ -32,7 +31,6 @@ def export_model(
         save_file(state, partial / WEIGHTS_NAME, metadata={"format": "pt"})
         write_json(partial / CONFIG_NAME, {"model_cfg": dict(config), "preprocess_cfg": preprocess_config(preset)})
         if preset.family == "openai":
-            assert isinstance(model, CLIP)
             export_transformers(model, preset, config, tokenizer_folder, partial / "hf")
 
 

@@ -10,11 +10,11 @@ from typing import Any
 import open_clip
 import torch
 from jaxtyping import Bool, Float
+from open_clip.model import CLIP, CustomTextCLIP
 from open_clip.tokenizer import HFTokenizer
 from PIL import Image
 from torch import Tensor
 
-from clip_train.architecture import ClipModel
 from clip_train.contrastive import attention_kernels
 from clip_train.export import CONFIG_NAME, WEIGHTS_NAME
 from runtime.errors import UserError
@@ -24,7 +24,7 @@ from runtime.errors import UserError
 class ClipEncoder:
     """Encode images and texts with an open_clip directory; build it with `load_encoder`."""
 
-    model: ClipModel
+    model: CLIP | CustomTextCLIP
     preprocess: Any
     """The directory's evaluation transform: PIL image to tensor."""
     tokenizer: Any

@@ -59,7 +59,12 @@ class ModelPreset:
     """Say everything about a model that the data do not decide."""
 
     family: Literal["recap", "openai"]
-    """recap: the paper's CLIP (WordPiece, bidirectional text); openai: causal BPE text, class token."""
+    """Which tokenizer and conventions: recap is the paper's CLIP (WordPiece, tanh-GELU in the text tower), openai is
+    OpenAI's (byte-pair encoding, ViT with a class token; also exported for transformers).
+
+    Both read text under a causal mask and pool its end. The paper's towers have no mask and pool the last slot, so that
+    padding is part of the computation: at this size 80 columns for an alt-text of 12 tokens, most of a run's time.
+    """
     vision: Transformer | ResNet | TimmTower
     text: Transformer
     embed_dim: int

@@ -18,6 +18,6 @@ def prepare_tokenizer(folder: Path, preset: ModelPreset, captions: Iterable[str]
     train([*captions, alphabet], vocab_size, folder)
 
 
-def read_tokenizer(folder: Path, preset: ModelPreset, context_length: int) -> TextTokenizer:
+def read_tokenizer(folder: Path, context_length: int) -> TextTokenizer:
     """Return the tokenizer with the ids that `open_clip.get_tokenizer` gives for the export."""
-    return hf_tokenizer(folder, context_length, strip_sep_token=preset.family == "recap")
+    return hf_tokenizer(folder, context_length)

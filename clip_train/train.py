@@ -30,7 +30,7 @@ def train(config: ClipTrainConfig) -> None:
     preset = find_preset(config.model)
     tokenizer_folder = run.folder / "tokenizer"
     prepare_tokenizer(tokenizer_folder, preset, training_captions(config.data), config.vocab_size)
-    tokenizer = read_tokenizer(tokenizer_folder, preset, config.context_length)
+    tokenizer = read_tokenizer(tokenizer_folder, config.context_length)
     architecture = model_config(
         preset,
         image_size_px=config.image_size_px,

@@ -88,7 +88,7 @@ def train_clip_bpe(texts: Iterable[str], vocab_size: int, folder: Path) -> Path:
     num_merges = _merges_left(vocab_size, len(base) + 2)
     words = count_words(texts, CLIPTokenizer().backend_tokenizer)
     symbols = {(*word[:-1], word[-1] + "</w>"): count for word, count in words.items()}
-    merges = learn_merges(symbols, num_merges, add)
+    merges: Any = learn_merges(symbols, num_merges, add)
     tokens = [*base, *("".join(pair) for pair in merges), "<|startoftext|>", "<|endoftext|>"]
     vocab = {token: index for index, token in enumerate(dict.fromkeys(tokens))}
     return _save(CLIPTokenizer(vocab=vocab, merges=merges), folder)

@@ -3,9 +3,10 @@ from pathlib import Path
 import open_clip
 import pytest
 import torch
+from open_clip.model import CLIP
 from PIL import Image
 
-from clip_train.architecture import ClipModel, build_model, model_config
+from clip_train.architecture import build_model, model_config
 from clip_train.export import export_model
 from clip_train.model import ClipEncoder, load_encoder
 from clip_train.presets import find_preset
@@ -16,10 +17,10 @@ CAPTIONS = ["a red house beside two trees", "Buy now & save 50%!", "a small blue
 CONTEXT_LENGTH = 14
 
 
-def exported(name: str, folder: Path) -> tuple[ClipModel, Path]:
+def exported(name: str, folder: Path) -> tuple[CLIP, Path]:
     preset = find_preset(name)
     prepare_tokenizer(folder / "tokenizer", preset, CAPTIONS, vocab_size=700)
-    tokenizer = read_tokenizer(folder / "tokenizer", preset, CONTEXT_LENGTH)
+    tokenizer = read_tokenizer(folder / "tokenizer", CONTEXT_LENGTH)
     config = model_config(preset, image_size_px=32, vocab_size=tokenizer.vocab_size, context_length=CONTEXT_LENGTH)
     model = build_model(config, seed=3)
     export_model(model, preset, config, folder / "tokenizer", folder / "export")
@@ -33,7 +34,7 @@ def test_open_clip_loads_the_export_with_equal_features(name: str, tmp_path: Pat
     loaded.eval()
     image = preprocess(Image.effect_mandelbrot((50, 40), (-2, -1, 1, 1), 20).convert("RGB"))[None]
     ids = open_clip.get_tokenizer(f"local-dir:{folder}")(CAPTIONS)
-    ours = read_tokenizer(tmp_path / "tokenizer", find_preset(name), CONTEXT_LENGTH)(CAPTIONS)
+    ours = read_tokenizer(tmp_path / "tokenizer", CONTEXT_LENGTH)(CAPTIONS)
     assert torch.equal(ours.ids, ids)
     with torch.no_grad():
         theirs = loaded(image, ids)
