@@ -128,9 +128,8 @@ def plateau_of(run: RunEntry, evidence: Evidence) -> PlateauReport | None:
     folder = evidence.root / run.stage / run.name
     row = evidence.results.row(run.qualified_name, rule.probe)
     points = [(0.0, row.value)] if row is not None else series(read_metrics(folder), rule.probe)
-    if not points:
-        return judge_plateau([], 0.0)
-    return judge_plateau(points, rule.threshold(int(run_config(folder)["loop"]["batch_size"])))
+    batch_size = int(run_config(folder)["loop"]["batch_size"]) if points and rule.times_chance else 1
+    return judge_plateau(points, rule.threshold(batch_size))
 
 
 def _verdict(tests: Sequence[Tested], undertrained: Sequence[str]) -> Verdict:
