@@ -8,10 +8,12 @@ from pathlib import Path
 from eval.truth import read_true_samples
 from imagetext.sidecars import read_sidecar
 from miniweb import annotator, grammar
+from miniweb.claims import parse
 from miniweb.scene import Scene
 from runtime import seeds
 from runtime.errors import UserError
 
+DEVELOPMENT_STYLES = ("alt-text", "short", "recaption")
 PROMPT_SETS = ("raw", "recap", "recombined", "longer")
 
 
@@ -22,6 +24,8 @@ class Prompt:
     key: str
     text: str
     scene: Scene
+    style: str = ""
+    """Manner of a development prompt, one of DEVELOPMENT_STYLES."""
 
 
 def read_prompts(miniweb: Path, recaptions: Mapping[str, Path], name: str, limit: int) -> list[Prompt]:
@@ -36,13 +40,21 @@ def read_prompts(miniweb: Path, recaptions: Mapping[str, Path], name: str, limit
 
 
 def development_prompts(miniweb: Path, limit: int) -> list[Prompt]:
-    """Write prompts for development scenes: half in people's short words, half as a perfect captioner would."""
-    samples = read_true_samples(miniweb / "development", limit)
+    """Write prompts for development scenes, in turn as alt-text, in people's short words, and as a perfect captioner.
+
+    Every mix of training captions meets a manner of speaking that it knows; alt-text that claims nothing is left out.
+    """
     prompts = []
-    for index, sample in enumerate(samples):
+    for index, sample in enumerate(read_true_samples(miniweb / "development", limit)):
+        style = DEVELOPMENT_STYLES[index % len(DEVELOPMENT_STYLES)]
         generator = seeds.numpy_generator("development prompt", sample.key)
-        write = annotator.caption if index % 2 else grammar.describe
-        prompts.append(Prompt(sample.key, write(sample.scene, generator), sample.scene))
+        if style == "alt-text":
+            text = sample.original
+        else:
+            write = annotator.caption if style == "short" else grammar.describe
+            text = write(sample.scene, generator)
+        if parse(text).claims:
+            prompts.append(Prompt(sample.key, text, sample.scene, style))
     return prompts
 
 

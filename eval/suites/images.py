@@ -156,7 +156,7 @@ def _development(config: EvalConfig, studio: Studio, instruments: Instruments) -
         protocol = _protocol(config, f"guidance {guidance:g}", instruments)
         outcomes: dict[str, Outcome] = {f"claims_guidance_{guidance:g}": claims_followed(own)}
         if guidance == config.images.fixed_guidance:
-            outcomes["binding_gap"] = _gap(own, score_prompts(keys, parsed, _next(seen)))
+            outcomes["binding_gap"] = _gap(prompts, own, score_prompts(keys, parsed, _next(seen)))
         yield from _measured(config, "development", outcomes, protocol)
     chosen = max(config.images.guidance_scales, key=lambda scale: followed[scale])
     point = Interval(chosen, chosen, chosen)
@@ -183,13 +183,22 @@ def _protocol(config: EvalConfig, tag: str, instruments: Instruments) -> str:
     )
 
 
-def _gap(own: Mapping[str, PromptScore], other: Mapping[str, PromptScore]) -> Outcome:
-    """Measure how much better pictures follow their own prompts than others': 0 on the learning plateau."""
+def _gap(prompts: Sequence[Prompt], own: Mapping[str, PromptScore], other: Mapping[str, PromptScore]) -> Outcome:
+    """Measure how much better pictures follow their own prompts than others', in the manner the model knows best.
 
-    def share(score: PromptScore) -> float:
-        return score.num_supported / max(score.num_claims + score.num_extra_things, 1)
+    It is 0 on the learning plateau. A model of alt-text alone need not follow a recaption to have left it.
+    """
 
-    return mean_of({key: share(own[key]) - share(other[key]) for key in own})
+    def gap(key: str) -> float:
+        return _share(own[key]) - _share(other[key])
+
+    styles = dict.fromkeys(prompt.style for prompt in prompts)
+    gaps = [mean_of({each.key: gap(each.key) for each in prompts if each.style == style}) for style in styles]
+    return max(gaps, key=lambda gap: gap.value)
+
+
+def _share(score: PromptScore) -> float:
+    return score.num_supported / max(score.num_claims + score.num_extra_things, 1)
 
 
 def _cloud(
