@@ -1,9 +1,9 @@
 """Two judges of pictures: small networks that see a picture of the small web's world and name what stands where.
 
 Both are dense detectors: a map of 8 x 8 cells, each saying whether a thing's centre lies in it, where exactly, and what
-the thing is. They differ in the rest, so that agreeing by accident is unlikely: A is a plain network with max pooling, B
-a residual network with strided convolutions, each with its own activation; they start from other seeds and learn from
-disjoint halves of the renders. A learned faster in every trial, so it gives the scores and B checks them.
+the thing is. They differ in the rest, so that agreeing by accident is unlikely: A is a plain network with max pooling,
+B a residual network with strided convolutions, each with its own activation; they start from other seeds and learn
+from disjoint halves of the renders. A learned faster in every trial, so it gives the scores and B checks them.
 """
 
 from typing import Literal
