@@ -9,6 +9,7 @@ from eval.paper_numbers import CITATION
 from eval.registry import Experiments, load_experiments
 from eval.results import Results, read_results
 from eval.results import collect as collect_rows
+from eval.runs import num_finished
 from eval.tables import caption_tables, clip_tables, dit_tables, findings_table, size_tables
 from eval.tables.table import Table
 from runtime import atomic
@@ -85,10 +86,10 @@ def paper_tables(results: Results, experiments: Experiments, root: Path) -> list
 
 def _heading(evidence: Evidence) -> str:
     runs = evidence.experiments.runs
-    finished = sum((evidence.root / run.stage / run.name / "done.json").exists() for run in runs)
+    finished = num_finished(evidence.root, runs)
     return (
         f"# Results of preset {evidence.experiments.preset}\n\n"
-        f"{len(runs)} runs declared, {finished} finished training; {len(evidence.results.rows)} rows measured. "
+        f"{len(runs)} runs declared, {finished} finished; {len(evidence.results.rows)} rows measured. "
         f"p is the share of original captions. Paper: {CITATION}.\n"
     )
 

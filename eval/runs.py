@@ -1,10 +1,12 @@
 """What an evaluation needs to know of a run folder: its name, its seed and its exported weights."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from eval.registry import RunEntry
 from eval.suite import Subject, data_fingerprint, weights_sha256
 from runtime.errors import UserError
 
@@ -13,6 +15,18 @@ def run_name(folder: Path) -> str:
     """Name a run as rows do, `<stage>/<name>`, from the last two parts of its folder."""
     resolved = folder.resolve()
     return f"{resolved.parent.name}/{resolved.name}"
+
+
+def folder_of(root: Path, run: RunEntry) -> Path:
+    """Return where a declared run lies: `<root>/<stage>/<name>`; the one foundation lies in `<root>/foundation`."""
+    return root / "foundation" if run.stage == "foundation" else root / run.stage / run.name
+
+
+def num_finished(root: Path, runs: Sequence[RunEntry]) -> int:
+    """Count the runs that are finished; sidecar sets have their shards' marks instead of `done.json`."""
+    return sum(
+        (folder_of(root, run) / "done.json").exists() or any(folder_of(root, run).glob("*_stats.json")) for run in runs
+    )
 
 
 def run_config(folder: Path) -> dict[str, Any]:

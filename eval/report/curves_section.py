@@ -6,6 +6,7 @@ from eval import paper_numbers as paper
 from eval.curves import read_metrics, series
 from eval.findings import Evidence
 from eval.registry import RunEntry
+from eval.runs import folder_of
 from eval.tables.cells import arm_interval
 from eval.tables.clip_tables import mixing_arm
 from eval.tables.dit_tables import dit_arm
@@ -136,8 +137,7 @@ def _training_lines(evidence: Evidence, stage: str, metric: str) -> list[Series]
     runs.sort(key=lambda run: (run.model not in ("b_base", "b"), run.name))
     lines = []
     for run in runs:
-        folder = evidence.root / stage if stage == "foundation" else evidence.root / stage / run.name
-        points = series(read_metrics(folder), metric)
+        points = series(read_metrics(folder_of(evidence.root, run)), metric)
         if points:
             lines.append(Series(name=run.name, x=[x for x, _ in points], y=[y for _, y in points]))
     return lines[:MAX_CURVES]

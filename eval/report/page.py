@@ -6,6 +6,7 @@ from eval.findings import Evidence, Judged, judge_all
 from eval.paper_numbers import CITATION
 from eval.report import captions_section, curves_section, pictures_section
 from eval.report.table_section import add_table
+from eval.runs import num_finished
 from eval.tables import caption_tables, clip_tables, dit_tables, findings_table, size_tables
 from runtime.html import Page
 
@@ -33,10 +34,9 @@ def _findings(page: Page, evidence: Evidence, judged: Sequence[Judged]) -> None:
     page.section("Findings")
     runs = evidence.experiments.runs
     verdicts = [each.verdict for each in judged]
-    trained = sum((evidence.root / run.stage / run.name / "done.json").exists() for run in runs)
     page.facts(
         {
-            "runs trained": f"{trained} of {len(runs)}",
+            "runs finished": f"{num_finished(evidence.root, runs)} of {len(runs)}",
             "numbers measured": len(evidence.results.rows),
             "claims tested": len(judged),
             "reproduced": verdicts.count("reproduced"),
