@@ -53,7 +53,7 @@ def captioner(context: Context, entry: RunEntry) -> Job:
         "vision_tower": context.at.foundation / "export" / "hf",
     }
     if entry.captions != RunEntry.captions:
-        flags["detailed_captions"] = f"{entry.captions}.json"
+        flags["detail.conversations"] = f"[{entry.captions}.json]"
     return Job(
         name=f"captioner/{entry.name}",
         stage="captioner",
