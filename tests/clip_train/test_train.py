@@ -132,7 +132,7 @@ def test_tokenizer_knows_both_sources(web: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"image_size_px": 20}, r"image_size_px.*found 20, wanted a positive multiple of the model's patch size, 32"),
+        ({"image_size_px": 20}, r"image_size_px.*found 20, wanted a positive multiple of the model's patch size, 16"),
         ({"crop_area_min": 0.0}, r"crop_area_min.*found 0.0, wanted a share in \(0, 1\]"),
         ({"context_length": 2}, r"context_length.*found 2, wanted 3 or more"),
         ({"vocab_size": 10}, r"vocab_size.*found 10, wanted 300 or more"),
