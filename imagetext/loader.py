@@ -1,6 +1,8 @@
 """Batches of images and chosen captions for training, the same for any number of ranks and workers."""
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from itertools import count
 from typing import Any, NamedTuple
 
@@ -12,6 +14,7 @@ from imagetext.mix import CaptionMix, CaptionMixConfig, check_sources
 from imagetext.stream import DataConfig, SampleStream
 from imagetext.tokenizers import TextTokenizer
 from runtime.errors import UserError
+from runtime.parent import end_with_parent
 
 __all__ = ["ImageTextBatch", "MixedLoader", "Transform"]
 
@@ -112,6 +115,7 @@ class MixedLoader:
             num_workers=self._config.num_workers,
             # Forked workers share the parent's memory and need nothing picklable of it.
             multiprocessing_context="fork",
+            worker_init_fn=partial(_start_worker, os.getpid()),
         )
         for made in loader:
             if made.error is not None:
@@ -164,6 +168,10 @@ def _starts(start_update: int, batch_size: int, offset: int, size: int, per_upda
     for update in count(start_update):
         for index in range(per_update):
             yield update * batch_size + offset + index * size
+
+
+def _start_worker(parent: int, worker_index: int) -> None:
+    end_with_parent(parent)
 
 
 def _unchanged(made: Any) -> Any:

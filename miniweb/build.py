@@ -1,6 +1,7 @@
 """Build a small web: every piece once, side by side, then the card, then the manifest."""
 
 import json
+import os
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -15,6 +16,7 @@ from miniweb.manifest import identity, summarise, types_before_filter
 from miniweb.units import Unit, build_unit, list_units, read_mark
 from runtime.atomic import remove_partials, write_json
 from runtime.errors import UserError
+from runtime.parent import end_with_parent
 
 MANIFEST = "manifest.json"
 _IDENTITY = "config.json"
@@ -73,7 +75,7 @@ def _built(config: MiniwebConfig, units: list[Unit]) -> Iterator[Unit]:
             yield unit
         return
     # Spawned, not forked: a fork would copy the threads' locks of the libraries that write parquet.
-    with ProcessPoolExecutor(config.processes, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(config.processes, get_context("spawn"), end_with_parent, (os.getpid(),)) as pool:
         running = {pool.submit(build_unit, config, unit): unit for unit in units}
         try:
             for future in as_completed(running):

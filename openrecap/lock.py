@@ -7,26 +7,26 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from runtime.errors import UserError
+from runtime.patience import takes_lock
 
 
 @contextmanager
 def exclusive(path: Path) -> Iterator[None]:
     """Hold the lock file `path`; raise `UserError` when another living process holds it.
 
-    The kernel drops the lock with its owner, so a killed runner leaves nothing to clean up.
+    The kernel drops the lock with its owner, so a killed runner leaves nothing to clean up; one that is still dying is
+    waited for.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not takes_lock(lambda: fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)):
             file.seek(0)
             raise UserError(
                 "another run of this preset is at work",
                 where=path,
                 found=f"process {file.read().strip()}",
                 wanted="none",
-            ) from None
+            )
         file.seek(0)
         file.truncate()
         file.write(str(os.getpid()))

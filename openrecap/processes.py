@@ -1,17 +1,14 @@
 """Start one job as a process of its own: its cores, its device, its log; it never outlives the runner."""
 
-import ctypes
 import os
-import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from openrecap.jobs import Job
-
-_PR_SET_PDEATHSIG = 1
+from runtime.parent import end_with_parent
 
 
 @dataclass
@@ -35,7 +32,7 @@ def start(job: Job, log: Path, *, gpu: int | None, started: float) -> Running:
             stdout=stream,
             stderr=subprocess.STDOUT,
             env=_environment(job, gpu),
-            preexec_fn=_end_with_parent(),
+            preexec_fn=partial(end_with_parent, os.getpid()),
         )
     return Running(job=job, process=process, log=log, started=started, slot=gpu)
 
@@ -52,17 +49,6 @@ def _environment(job: Job, gpu: int | None) -> dict[str, str]:
     if gpu is not None:
         settings["CUDA_VISIBLE_DEVICES"] = str(gpu)
     return {**os.environ, **settings}
-
-
-def _end_with_parent() -> Callable[[], None] | None:
-    if not sys.platform.startswith("linux"):
-        return None
-    library = ctypes.CDLL(None, use_errno=True)
-
-    def ask_kernel() -> None:
-        library.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-
-    return ask_kernel
 
 
 def last_words(log: Path, num_lines: int = 8) -> str:

@@ -1,6 +1,7 @@
 """Worker processes, one per core or device, that caption pending units side by side."""
 
 import multiprocessing
+import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -11,6 +12,7 @@ from recaption.captioner import TransformersCaptioner, identify_prompt
 from recaption.captioning import caption_unit
 from recaption.config import RecaptionConfig
 from recaption.units import Unit
+from runtime.parent import end_with_parent
 
 _captioner: TransformersCaptioner | None = None
 """The captioner of this worker process, loaded once."""
@@ -30,7 +32,7 @@ def caption_units(config: RecaptionConfig, units: Sequence[Unit]) -> Iterator[Un
     indices = context.SimpleQueue()
     for index in range(num_workers):
         indices.put(index)
-    with ProcessPoolExecutor(num_workers, context, _start_worker, (config, indices)) as pool:
+    with ProcessPoolExecutor(num_workers, context, _start_worker, (config, indices, os.getpid())) as pool:
         futures = {pool.submit(_caption_unit, config, unit): unit for unit in units}
         try:
             for future in as_completed(futures):
@@ -52,7 +54,8 @@ def _caption_here(config: RecaptionConfig, units: Sequence[Unit]) -> Iterator[Un
         yield unit
 
 
-def _start_worker(config: RecaptionConfig, indices: "SimpleQueue[int]") -> None:
+def _start_worker(config: RecaptionConfig, indices: "SimpleQueue[int]", parent: int) -> None:
+    end_with_parent(parent)
     _open_captioner(config, worker_index=indices.get())
 
 

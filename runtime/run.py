@@ -15,6 +15,7 @@ from runtime.atomic import write_json, write_text
 from runtime.config import to_dict, to_yaml
 from runtime.errors import UserError
 from runtime.launch import is_main_process
+from runtime.patience import takes_lock
 
 NOT_IDENTITY = (
     "output_dir",
@@ -148,14 +149,12 @@ def _lock(folder: Path) -> TextIO:
     # A POSIX record lock dies with its process, however it dies, and is not inherited by data workers.
     file = (folder / ".lock").open("w")
     try:
-        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except (BlockingIOError, PermissionError):
-        raise UserError(
-            "another process is writing to this run", where=folder, fix="Wait for it, or stop it."
-        ) from None
+        taken = takes_lock(lambda: fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB))
     except OSError:
         # Some network file systems have no locks; the run itself does not need one.
         return file
+    if not taken:
+        raise UserError("another process is writing to this run", where=folder, fix="Wait for it, or stop it.")
     return file
 
 

@@ -1,9 +1,6 @@
 import json
-import os
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -17,6 +14,7 @@ from miniweb.units import Unit, build_unit
 from runtime.config import load, to_yaml
 from runtime.errors import UserError
 from tests.miniweb.tiny import digests, tiny_config
+from tests.processes import kill_and_see_its_children_end, wait_until
 
 
 def test_every_promised_file_is_there(tiny_web: MiniwebConfig) -> None:
@@ -111,11 +109,11 @@ def test_an_interrupted_build_continues_to_the_same_bytes(tiny_web: MiniwebConfi
     config_file.write_text(to_yaml(config))
     folder = tmp_path / "data"
     command = [sys.executable, "-m", "miniweb", "--config", str(config_file), "--output_dir", str(folder)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
-    while process.poll() is None and not list(folder.glob(".units/benchmark_k*.json")):
-        time.sleep(0.02)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    command += ["--processes", "2"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    wait_until(lambda: list(folder.glob(".units/benchmark_k*.json")), "the first pieces")
+    # Two workers; the third is Python's resource tracker.
+    kill_and_see_its_children_end(process, num_children_min=3)
     assert not (folder / MANIFEST).exists(), "killed in the middle"
     (folder / "web").mkdir(exist_ok=True)
     (folder / "web" / "00000.tar.partial-1").write_bytes(b"left over")

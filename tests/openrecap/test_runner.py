@@ -1,10 +1,7 @@
 """The runner: skipping, failing, running side by side, and leaving nothing alive behind."""
 
-import os
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -15,7 +12,9 @@ from openrecap.jobs import Job
 from openrecap.lock import exclusive
 from openrecap.machine import Machine
 from openrecap.marks import Marks
+from runtime import patience
 from runtime.errors import UserError
+from tests.processes import kill_and_see_its_children_end, wait_until
 
 WRITE = "import sys, pathlib, time; time.sleep({pause}); pathlib.Path({path!r}).write_text({text!r})"
 
@@ -114,38 +113,17 @@ from openrecap.jobs import Job
 from openrecap.machine import Machine
 from openrecap.marks import Marks
 here = Path({str(tmp_path)!r})
-code = "import os, time; open({str(tmp_path / "child")!r}, 'w').write(str(os.getpid())); time.sleep(60)"
+code = "import time; open({str(tmp_path / "child")!r}, 'w'); time.sleep(60)"
 job = Job(name="a", stage="data", arguments=("-c", code), output=here / "a")
 runner.run([job], machine=Machine(cores=1), marks=Marks(here), logs=here, console=Console())
 """
     process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.DEVNULL)
-    child = _wait_for_number(tmp_path / "child")
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    deadline = time.monotonic() + 10
-    while _is_alive(child) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not _is_alive(child)
+    wait_until((tmp_path / "child").exists, "the job")
+    kill_and_see_its_children_end(process, num_children_min=1)
 
 
-def _wait_for_number(path: Path) -> int:
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
-        if path.exists() and path.read_text():
-            return int(path.read_text())
-        time.sleep(0.05)
-    raise TimeoutError(path)
-
-
-def _is_alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    return Path(f"/proc/{process}/stat").read_text().split(")")[1].split()[0] != "Z"
-
-
-def test_two_runners_of_one_preset_are_refused(tmp_path: Path) -> None:
+def test_two_runners_of_one_preset_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(patience, "PATIENCE_SECONDS", 0.2)
     lock = tmp_path / ".lock"
     with (
         exclusive(lock),

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from runtime import patience
 from runtime.errors import UserError
 from runtime.loop_config import LoopConfig
 from runtime.run import Run
@@ -95,7 +96,8 @@ def open_elsewhere(asked: Config, queue) -> None:
         queue.put(str(error))
 
 
-def test_two_processes_cannot_write_one_run(asked):
+def test_two_processes_cannot_write_one_run(asked, monkeypatch):
+    monkeypatch.setattr(patience, "PATIENCE_SECONDS", 0.2)
     run = Run.open(asked.output_dir, asked)
     context = multiprocessing.get_context("fork")
     queue = context.SimpleQueue()
