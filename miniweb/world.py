@@ -46,7 +46,7 @@ class LayoutConfig:
     """Side of a large thing's box as a share of its cell."""
     scale_jitter: float = 0.04
     """Largest relative departure from these sides, so that no two pictures are the same to the pixel."""
-    position_jitter: float = 0.6
+    position_jitter: float = 0.25
     """Largest shift from the middle of the cell, as a share of the room left in it; capped so that rows stay level."""
 
     def __post_init__(self) -> None:
