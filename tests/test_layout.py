@@ -17,6 +17,7 @@ PACKAGES = (
     "dit_train",
     "eval",
     "openrecap",
+    "benchmarks",
 )
 MAX_FILE_LINES = 400
 MAX_FUNCTION_LINES = 60

@@ -1,0 +1,71 @@
+"""Run the measurements, all or one: `python -m benchmarks [--name loading] [--output docs/benchmarks/NAME.md]`."""
+
+import importlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from runtime.config import parse
+from runtime.entry import run_entry
+from runtime.errors import UserError
+
+NAMES = ("loading", "attention", "loop", "recaption")
+PLACEHOLDER = "NAME"
+DESCRIPTION = """Measure our ways beside others, in one run: loading (beside webdataset), attention (plain and fused, on
+CPU), loop (beside one written by hand), recaption (beside transformers' generate)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchmarkConfig:
+    """Which measurements to run, and where their pages go."""
+
+    name: Literal["all", "loading", "attention", "loop", "recaption"] = "all"
+    """Which to run."""
+    repeats: int = 5
+    """Times that each way takes its turn, after one that does not count."""
+    size: Literal["full", "tiny"] = "full"
+    """How much work a turn is: full takes up to a minute a measurement, tiny only shows that it runs."""
+    output: Path | None = None
+    """File for the page, NAME in it standing for the measurement; none prints only."""
+
+    def __post_init__(self) -> None:
+        if self.repeats < 1:
+            raise UserError("out of range", where="repeats", found=self.repeats, wanted=">= 1")
+        if self.name == "all" and self.output is not None and PLACEHOLDER not in self.output.name:
+            fix = "Or measure one, by --name"
+            wanted = f"a file name with {PLACEHOLDER} in it"
+            raise UserError("all would go to one file", where="output", found=str(self.output), wanted=wanted, fix=fix)
+
+
+def main() -> None:
+    """Run what is asked for and print or write its pages."""
+    config = parse(BenchmarkConfig, None, prog="python -m benchmarks", description=DESCRIPTION)
+    for name in NAMES if config.name == "all" else (config.name,):
+        text = _measured_page(name, config)
+        print(text, flush=True)
+        if config.output is not None:
+            _write(config.output.with_name(config.output.name.replace(PLACEHOLDER, name)), text)
+
+
+def _measured_page(name: str, config: BenchmarkConfig) -> str:
+    load_before = os.getloadavg()[0]
+    import torch
+
+    from benchmarks import page
+
+    torch.set_num_threads(1)
+    measurement = importlib.import_module(f"benchmarks.{name}")
+    measured = measurement.measure(measurement.SIZES[config.size], config.repeats)
+    return page.compose(name, measurement.ABOUT, measured, load_before=load_before, command=page.command_line())
+
+
+def _write(path: Path, text: str) -> None:
+    from runtime.atomic import write_text
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_text(path, text)
+
+
+if __name__ == "__main__":
+    run_entry(main)

@@ -1,0 +1,143 @@
+"""Every measurement runs, tiny, and compares like with like."""
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from benchmarks import __main__ as command
+from benchmarks import attention, loading, loop, page, recaption
+from benchmarks.race import Contender, race, table
+from benchmarks.transformer import Transformer, random_tokens
+from imagetext.tokenizers import open_clip_tokenizer
+from runtime.config import parse
+
+
+def rates(measured: str) -> dict[str, float]:
+    """Read the median rate of each way from a measurement's tables."""
+    rows = re.findall(r"^\| ([^|]+?) +\| +([\d.]+) ", measured, re.MULTILINE)
+    return {name: float(rate) for name, rate in rows}
+
+
+def test_ways_take_turns_and_ratios_are_taken_repeat_by_repeat() -> None:
+    order: list[str] = []
+    seconds = {"slow": iter([9.0, 2.0, 4.0]), "fast": iter([9.0, 1.0, 1.0])}
+
+    def contender(name: str) -> Contender:
+        return Contender(name=name, seconds=lambda: order.append(name) or next(seconds[name]), num_items=10)
+
+    results = race([contender("slow"), contender("fast")], repeats=2)
+    assert order == ["slow", "fast", "slow", "fast", "fast", "slow"]
+    assert [result.rates for result in results] == [(5.0, 2.5), (10.0, 10.0)]
+    last = table(results, unit="items").splitlines()[-1]
+    assert [cell.strip() for cell in last.split("|")[1:-1]] == ["fast", "10.0 (10.0 to 10.0)", "3.00 (2.00 to 4.00)"]
+
+
+def test_loading_compares_three_ways_over_the_same_samples(tmp_path: Path) -> None:
+    size = loading.SIZES["tiny"]
+    ways = rates(loading.measure(size, repeats=1))
+    assert set(ways) == {"webdataset", "MixedLoader, first epoch", "MixedLoader, later epochs"}
+    assert min(ways.values()) > 0
+    loading._write_shards(tmp_path, size)
+    images, ids = zip(*loading._plain_pipeline(tmp_path, size))
+    ours = [batch for _, (batch,) in zip(images, loading._open(tmp_path, _tokenizer(), size).updates(0))]
+    assert sum(map(len, images)) == sum(map(len, ours)) == size.num_samples
+    assert images[0][0].shape == ours[0].images[0].shape
+    their_rows = sorted(row.tolist() for batch in ids for row in batch)
+    assert their_rows == sorted(row.tolist() for batch in ours for row in batch.token_ids)
+
+
+def _tokenizer() -> object:
+    return open_clip_tokenizer(loading._TOKENIZER, loading._CONTEXT_TOKENS)
+
+
+def test_attention_compares_both_in_both_precisions() -> None:
+    ways = rates(attention.measure(attention.SIZES["tiny"], repeats=1))
+    assert set(ways) == {"sdpa fp32", "eager fp32", "sdpa bf16", "eager bf16"}
+
+
+def test_both_attentions_are_the_same_function() -> None:
+    inputs, outputs = random_tokens(2, 5, 16), []
+    for kind in ("eager", "sdpa"):
+        torch.manual_seed(0)
+        outputs.append(Transformer(width=16, num_layers=2, num_heads=2, attention=kind)(inputs))
+    torch.testing.assert_close(*outputs)
+
+
+def test_loop_compares_an_update_with_one_by_hand() -> None:
+    measured = loop.measure(loop.SIZES["tiny"], repeats=1)
+    assert set(rates(measured)) == {"by hand", "runtime.loop.fit"}
+    assert len(re.findall(r"Overhead of an update: -?[\d.]+ ms", measured)) == 2
+
+
+def test_the_loop_by_hand_ends_in_the_weights_of_fit() -> None:
+    built: list[nn.Module] = []
+
+    def build() -> nn.Module:
+        built.append(nn.Linear(4, 4))
+        return built[-1]
+
+    setting = loop._Setting(build=build, inputs=torch.randn(3, 4), num_updates=20)
+    assert loop._seconds_by_hand(setting) > 0 and loop._seconds_of_fit(setting) > 0
+    torch.manual_seed(0)
+    assert not torch.equal(nn.Linear(4, 4).weight, built[0].weight), "training moved it"
+    torch.testing.assert_close(built[0].weight, built[1].weight)
+
+
+def test_recaption_compares_ways_that_say_the_same() -> None:
+    measured = recaption.measure(recaption.SIZES["tiny"], repeats=1)
+    names = [
+        "generate, single images",
+        "generate, batches of 32",
+        "recaption, batches of 32",
+        "recaption, batches of 64",
+    ]
+    assert list(rates(measured)) == names
+    assert "Equal texts from `generate` and from ours: 4 of 4." in measured
+
+
+def test_a_page_says_where_its_numbers_come_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.getloadavg", lambda: (3.0, 0.0, 0.0))
+    text = page.compose("loop", "About.", "Measured.", load_before=0.5, command="python -m benchmarks --name loop")
+    assert text.startswith("# loop\n\nAbout.\n\nMeasured.\n")
+    for wanted in (
+        "Command: `python -m benchmarks --name loop`",
+        "Date: 20",
+        "Commit: ",
+        " cores",
+        f"torch {torch.__version__.split('+')[0]}",
+    ):
+        assert wanted in text
+    assert "average 0.5 before, 3.0 after, of which one thread is the measurement's: shared with other work" in text
+
+
+def test_the_command_writes_a_page_under_the_measurement_s_name(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = [
+        "--name",
+        "attention",
+        "--size",
+        "tiny",
+        "--repeats",
+        "1",
+        "--output",
+        str(tmp_path / "new" / "NAME.md"),
+    ]
+    monkeypatch.setattr(sys, "argv", ["benchmarks", *arguments])
+    command.main()
+    written = (tmp_path / "new" / "attention.md").read_text()
+    assert written.startswith("# attention\n") and written in capsys.readouterr().out
+
+
+def test_all_measurements_do_not_go_to_one_file(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as left:
+        parse(command.BenchmarkConfig, ["--output", "all.md"], prog="benchmarks", description="")
+    assert left.value.code == 2
+    wanted = (
+        "output: all would go to one file: found all.md, wanted a file name with NAME in it. Or measure one, by --name"
+    )
+    assert wanted in capsys.readouterr().err
