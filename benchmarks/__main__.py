@@ -4,13 +4,13 @@ import importlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from runtime.config import parse
 from runtime.entry import run_entry
 from runtime.errors import UserError
 
-NAMES = ("loading", "attention", "loop", "recaption")
+Name = Literal["all", "loading", "attention", "loop", "recaption"]
 PLACEHOLDER = "NAME"
 DESCRIPTION = """Measure our ways beside others, in one run: loading (beside webdataset), attention (plain and fused, on
 CPU), loop (beside one written by hand), recaption (beside transformers' generate)."""
@@ -20,7 +20,7 @@ CPU), loop (beside one written by hand), recaption (beside transformers' generat
 class BenchmarkConfig:
     """Which measurements to run, and where their pages go."""
 
-    name: Literal["all", "loading", "attention", "loop", "recaption"] = "all"
+    name: Name = "all"
     """Which to run."""
     repeats: int = 5
     """Times that each way takes its turn, after one that does not count."""
@@ -41,7 +41,7 @@ class BenchmarkConfig:
 def main() -> None:
     """Run what is asked for and print or write its pages."""
     config = parse(BenchmarkConfig, None, prog="python -m benchmarks", description=DESCRIPTION)
-    for name in NAMES if config.name == "all" else (config.name,):
+    for name in get_args(Name)[1:] if config.name == "all" else (config.name,):
         text = _measured_page(name, config)
         print(text, flush=True)
         if config.output is not None:

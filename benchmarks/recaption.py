@@ -22,10 +22,10 @@ from recaption.captioner import Picture, TransformersCaptioner
 ABOUT = """\
 Greedy captions of drawn pictures under the paper's prompt by one untrained captioner in float32 on CPU: vision width
 128, 16 image tokens, LLaMA width 160 with 3 layers, stop tokens made likely enough that answers end at many lengths.
-Decoded pictures in, texts out. The other ways use what transformers offers: `AutoProcessor`, then `model.generate`, one
-picture at a time (a part of them, for its slowness) or in batches in order of arrival, with the library's default
-attention, sdpa; such a batch runs until its longest answer ends. In ours finished rows leave the batch; answers of a
-trained captioner differ less in length than these, and it gains less from that."""
+Decoded pictures in, texts out. The other ways use what transformers offers: `AutoProcessor`, then `model.generate` with
+the library's default attention, sdpa: one picture at a time (an eighth of them, evenly from the shortest answer to the
+longest), or in batches in order of arrival, which run until their longest answer ends. In ours finished rows leave the
+batch; answers of a trained captioner differ less in length than these, and it gains less from that."""
 
 _BATCH_SIZE = 32
 """Pictures a batch of `generate`, and of ours for comparison."""
@@ -54,8 +54,11 @@ def measure(size: Size, repeats: int) -> str:
         model = write_captioner(Path(folder))
         plain = _Generate(model, size.max_new_tokens)
         ours = {batch_size: _open(model, size, batch_size) for batch_size in (_BATCH_SIZE, _LARGE_BATCH_SIZE)}
+        captions = ours[_BATCH_SIZE].caption(_pictures(images))
+        lengths = [caption.num_tokens for caption in captions]
+        single = [images[index] for index in _spread_over(lengths, size.num_single)]
         contenders = [
-            _contender("generate, single images", lambda: plain.caption(images[: size.num_single], 1), size.num_single),
+            _contender("generate, single images", lambda: plain.caption(single, 1), len(single)),
             _contender(f"generate, batches of {_BATCH_SIZE}", lambda: plain.caption(images, _BATCH_SIZE), len(images)),
             *(
                 _contender(f"recaption, batches of {batch_size}", partial(_texts, captioner, images), len(images))
@@ -63,9 +66,7 @@ def measure(size: Size, repeats: int) -> str:
             ),
         ]
         results = race(contenders, repeats=repeats)
-        captions = ours[_BATCH_SIZE].caption(_pictures(images))
         theirs = plain.caption(images, _BATCH_SIZE)
-    lengths = [caption.num_tokens for caption in captions]
     same = sum(caption.text == text for caption, text in zip(captions, theirs, strict=True))
     quarters = [round(value) for value in statistics.quantiles(lengths, method="inclusive")]
     return (
@@ -73,6 +74,13 @@ def measure(size: Size, repeats: int) -> str:
         f"{quarters[0]}, half up to {quarters[1]}, three quarters up to {quarters[2]} tokens.\n\n"
         f"{table(results, unit='captions')}\nEqual texts from `generate` and from ours: {same} of {len(images)}.\n"
     )
+
+
+def _spread_over(lengths: Sequence[int], count: int) -> list[int]:
+    """Return the indices of `count` answers that stand for all lengths: from the shortest to the longest, evenly."""
+    order = sorted(range(len(lengths)), key=lambda index: lengths[index])
+    step = len(order) // count
+    return order[step // 2 :: step]
 
 
 def _contender(name: str, work: Callable[[], object], num_pictures: int) -> Contender:

@@ -99,6 +99,11 @@ def test_recaption_compares_ways_that_say_the_same() -> None:
     assert "Equal texts from `generate` and from ours: 4 of 4." in measured
 
 
+def test_single_images_stand_for_all_lengths() -> None:
+    lengths = [70, 10, 50, 30, 80, 20, 60, 40]
+    assert [lengths[index] for index in recaption._spread_over(lengths, 2)] == [30, 70]
+
+
 def test_a_page_says_where_its_numbers_come_from(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.getloadavg", lambda: (3.0, 0.0, 0.0))
     text = page.compose("loop", "About.", "Measured.", load_before=0.5, command="python -m benchmarks --name loop")

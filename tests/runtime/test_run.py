@@ -2,6 +2,7 @@
 
 import json
 import multiprocessing
+import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -106,6 +107,22 @@ def test_two_processes_cannot_write_one_run(asked, monkeypatch):
     answer = queue.get()
     process.join()
     assert answer == f"{run.folder}: another process is writing to this run. Wait for it, or stop it."
+
+
+def hold_for_a_while(asked: Config, queue) -> None:
+    run = Run.open(asked.output_dir, asked)
+    queue.put(run.config_sha256)
+    time.sleep(0.5)
+
+
+def test_a_run_of_a_process_that_is_still_dying_is_waited_for(asked):
+    context = multiprocessing.get_context("fork")
+    queue = context.SimpleQueue()
+    process = context.Process(target=hold_for_a_while, args=(asked, queue))
+    process.start()
+    held = queue.get()
+    assert Run.open(asked.output_dir, asked).config_sha256 == held
+    process.join()
 
 
 def test_ranks_other_than_the_first_write_nothing(asked, monkeypatch):
