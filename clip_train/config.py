@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from clip_train.presets import find_preset
-from imagetext.mix import CaptionMixConfig
+from imagetext.mix import CaptionMixConfig, check_sources
 from imagetext.stream import DataConfig
 from runtime.errors import UserError
 from runtime.loop_config import LoopConfig
@@ -36,6 +36,7 @@ class ClipTrainConfig:
     """Seed of everything random: initial weights, order, captions, crops."""
 
     def __post_init__(self) -> None:
+        check_sources(self.mix, self.data.caption_sources)
         preset = find_preset(self.model)
         if self.image_size_px <= 0 or self.image_size_px % preset.patch_size_px:
             wanted = f"a positive multiple of the model's patch size, {preset.patch_size_px}"

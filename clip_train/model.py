@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float
 from open_clip.model import CLIP, CustomTextCLIP
 from open_clip.tokenizer import HFTokenizer
 from PIL import Image
+from safetensors import SafetensorError
 from torch import Tensor
 
 from clip_train.contrastive import attention_kernels
@@ -96,6 +97,6 @@ def load_encoder(folder: Path, device: torch.device | str = "cpu") -> ClipEncode
 def _explained(folder: Path) -> Iterator[None]:
     try:
         yield
-    except (RuntimeError, ValueError, OSError) as error:
+    except (RuntimeError, ValueError, KeyError, TypeError, OSError, SafetensorError) as error:
         reason = str(error).splitlines()
         raise UserError("the model cannot be loaded", where=folder, found=" ".join(reason[:2])) from error

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dit_train.sizes import SIZES, SizeName
-from imagetext.mix import CaptionMixConfig
+from imagetext.mix import CaptionMixConfig, check_sources
 from imagetext.stream import DataConfig
 from runtime.errors import UserError
 from runtime.loop_config import LoopConfig
@@ -66,6 +66,7 @@ class DitTrainConfig:
     """Seed of everything random: initial weights, order, captions, noise."""
 
     def __post_init__(self) -> None:
+        check_sources(self.mix, self.data.caption_sources)
         patch_size = SIZES[self.model].patch_size
         if self.image_size_px <= 0 or self.image_size_px % patch_size:
             wanted = f"a positive multiple of the model's patch size, {patch_size}"

@@ -15,6 +15,7 @@ from dit_train.text_encoder import FrozenTextEncoder
 from dit_train.transformer import TIME_SCALE, TextDiT, TextMemory
 from runtime.device import DeviceName, attention_implementation, pick_device
 from runtime.errors import UserError
+from runtime.pretrained import load_pretrained
 from runtime.seeds import torch_generator
 
 
@@ -131,7 +132,7 @@ def load_sampler(folder: Path, *, device: DeviceName = "auto") -> Sampler:
             "no exported pipeline here", where=str(folder), wanted="a folder with model_index.json", fix=fix
         )
     chosen = pick_device(device)
-    transformer = TextDiT.from_pretrained(folder / "transformer").to(chosen)
+    transformer = load_pretrained(TextDiT, folder / "transformer", model_types=[TextDiT.__name__]).to(chosen)
     scheduler = FlowMatchEulerDiscreteScheduler.from_pretrained(folder / "scheduler")
     # The tokenizer has a folder of its own in diffusers' layout.
     encoder = FrozenTextEncoder(folder / "text_encoder", chosen, tokenizer_folder=folder / "tokenizer")

@@ -1,6 +1,5 @@
 """The frozen text encoder that every arm of the comparison shares: a transformers CLIP text tower and its tokenizer."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,8 +8,9 @@ from jaxtyping import Int
 from torch import Tensor, nn
 
 from dit_train.flow import TextCondition
+from imagetext.tokenizers import load_hf_tokenizer
 from runtime.device import attention_implementation
-from runtime.errors import UserError
+from runtime.pretrained import load_pretrained
 
 
 class FrozenTextEncoder:
@@ -18,13 +18,14 @@ class FrozenTextEncoder:
 
     def __init__(self, folder: Path, device: torch.device, *, tokenizer_folder: Path | None = None) -> None:
         """Load from a folder with a transformers CLIP model (text and vision, or text alone) and its tokenizer."""
-        from transformers import AutoTokenizer, CLIPTextModel, PreTrainedModel
+        from transformers import CLIPTextModel, PreTrainedModel
 
-        _require_clip(folder)
         implementation = attention_implementation(device)
-        self.model: PreTrainedModel = CLIPTextModel.from_pretrained(folder, attn_implementation=implementation)
+        self.model: PreTrainedModel = load_pretrained(
+            CLIPTextModel, folder, model_types=["clip", "clip_text_model"], attn_implementation=implementation
+        )
         self.model.requires_grad_(False).eval()
-        self.tokenizer = AutoTokenizer.from_pretrained(tokenizer_folder or folder)
+        self.tokenizer = load_hf_tokenizer(tokenizer_folder or folder)
         self.context_length: int = self.model.config.max_position_embeddings
         self.width: int = self.model.config.hidden_size
         self._move(device)
@@ -55,13 +56,3 @@ class FrozenTextEncoder:
     def _move(self, device: torch.device) -> None:
         nn.Module.to(self.model, device)
         self.device = device
-
-
-def _require_clip(folder: Path) -> None:
-    config = folder / "config.json"
-    if not config.is_file():
-        fix = "Give the `hf` folder that clip_train exports, or any transformers CLIP folder."
-        raise UserError("no text encoder here", where=str(folder), wanted="a folder with config.json", fix=fix)
-    model_type = json.loads(config.read_text()).get("model_type")
-    if model_type not in ("clip", "clip_text_model"):
-        raise UserError("not a CLIP model", where=str(config), found=model_type, wanted="clip or clip_text_model")

@@ -4,10 +4,11 @@ import hashlib
 from pathlib import Path
 
 from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
 from eval.judge_network import Judge, JudgeName, build_judge
 from runtime import atomic
+from runtime.checkpoints import load_weights
 from runtime.errors import UserError
 
 
@@ -32,7 +33,7 @@ def load_judge(folder: Path | None, name: JudgeName) -> Judge:
             fix="Train them with python -m eval judges and pass their output_dir as --judges",
         )
     judge = build_judge(name)
-    judge.load_state_dict(load_file(judge_path(folder, name)))
+    load_weights(judge_path(folder, name), judge)
     return judge.eval()
 
 

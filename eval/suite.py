@@ -1,7 +1,6 @@
 """A suite's folder: outcomes and rows of one run, written once, skipped when done."""
 
 import hashlib
-import json
 import shutil
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -13,6 +12,7 @@ from eval.outcomes import Outcome, write_outcomes
 from eval.rows import Row, write_rows
 from runtime import atomic
 from runtime.errors import UserError
+from runtime.json_files import read_object
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,12 +56,13 @@ def run_suite(
     identity = _identity(subject, settings)
     mark = folder / "done.json"
     if mark.exists():
-        found = json.loads(mark.read_text())["identity"]
+        found = read_object(mark, "identity")["identity"]
         if found == identity:
             print(f"{folder}: done already")
             return False
         print(f"{folder}: measured again, since {', '.join(_differences(found, identity))} changed")
         shutil.rmtree(folder)
+    atomic.make_folder(folder)
     start = time.monotonic()
     measurements = list(measure_all())
     _write(folder, subject, measurements)
@@ -91,7 +92,7 @@ def data_fingerprint(data: Path) -> str:
         raise UserError(
             "no manifest, so the data set is not complete", where=str(manifest), fix="Build it with python -m miniweb"
         )
-    return str(json.loads(manifest.read_text())["fingerprint"])
+    return str(read_object(manifest, "fingerprint")["fingerprint"])
 
 
 def _identity(subject: Subject, settings: object) -> dict[str, str]:
@@ -104,7 +105,6 @@ def _differences(found: dict[str, str], wanted: dict[str, str]) -> list[str]:
 
 
 def _write(folder: Path, subject: Subject, measurements: Sequence[Measurement]) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
     outcomes = {item.metric: item.outcome for item in measurements if item.outcome is not None}
     write_outcomes(folder / "items.npz", outcomes)
     rows = [

@@ -66,8 +66,8 @@ def _raw_records(path: str | Path) -> list[object]:
 
 
 def _parse(record: object, where: str) -> Conversation:
-    if not isinstance(record, Mapping) or "conversations" not in record:
-        raise UserError("record is no conversation", where=where, wanted='an object with "conversations"')
+    if not isinstance(record, Mapping) or not isinstance(record.get("conversations"), list):
+        raise UserError("record is no conversation", where=where, wanted='an object with a list "conversations"')
     identity = record.get("id")
     if identity is None:
         raise UserError("record has no id", where=where)

@@ -1,6 +1,5 @@
 """Sidecars made from other sidecars, to take a finding apart."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -8,6 +7,7 @@ from imagetext import files
 from imagetext.sidecars import RECAPTION_COLUMN, is_complete, read_sidecar_table, sidecar_fingerprint, write_sidecar
 from runtime.atomic import write_json
 from runtime.errors import UserError
+from runtime.json_files import read_object
 from runtime.seeds import numpy_generator
 
 _CAPTION_COLUMNS = (RECAPTION_COLUMN, "re_length", "finish_reason", "num_tokens", "mean_logprob", "flags")
@@ -66,7 +66,7 @@ def _with_caption(row: Mapping[str, object], giver: Mapping[str, object] | None)
 def _claim(target: Path, facts: dict[str, object]) -> None:
     # Kept in a folder of its own: readers of sidecars take every .json beside them for a completion mark.
     path = target / _PROVENANCE / "shuffle.json"
-    if path.exists() and json.loads(path.read_text()) != facts:
+    if path.exists() and read_object(path) != facts:
         fix = "Choose another output folder"
         raise UserError("folder holds captions shuffled from another source or seed", where=target, fix=fix)
     write_json(path, facts)

@@ -62,6 +62,8 @@ def list_names(folder: str | Path) -> list[str]:
             names = [name_of(str(entry)) for entry in system.ls(path, detail=False)]
         else:
             names = [entry.name for entry in Path(folder).iterdir()]
-    except (FileNotFoundError, NotADirectoryError):
+    except FileNotFoundError:
         raise UserError("folder is missing", where=folder, fix="Check the path") from None
+    except NotADirectoryError:
+        raise UserError("no folder", where=folder, found="a file", wanted="a folder", fix="Check the path") from None
     return sorted(name for name in names if ".partial" not in name)

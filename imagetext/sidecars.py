@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pyarrow
 import pyarrow.parquet
@@ -18,6 +19,7 @@ from imagetext.parquet import read_table
 from imagetext.samples import Sample
 from runtime.atomic import atomic_path, write_json
 from runtime.errors import UserError
+from runtime.json_files import parse_object
 
 RECAPTION_COLUMN = "re_caption"
 SIDECAR_SCHEMA = pyarrow.schema(
@@ -153,8 +155,14 @@ def caption_of(rows: Mapping[str, SidecarRow], sample: Sample, where: str | Path
 
 def sidecar_fingerprint(folder: str | Path, shard_name: str) -> str:
     """Return the digest that a finished sidecar's mark records, or a digest of the mark."""
-    data = files.read_bytes(files.join(folder, f"{shard_name}_stats.json"))
-    return str(json.loads(data).get("parquet_sha256", hashlib.sha256(data).hexdigest()))
+    mark = read_mark(folder, shard_name)
+    return str(mark.get("parquet_sha256", hashlib.sha256(json.dumps(mark).encode()).hexdigest()))
+
+
+def read_mark(folder: str | Path, shard_name: str) -> dict[str, Any]:
+    """Return what a finished sidecar's completion mark says; raise UserError where it is missing or damaged."""
+    location = files.join(folder, f"{shard_name}_stats.json")
+    return parse_object(files.read_bytes(location), location)
 
 
 def _check_rows(rows: Sequence[Mapping[str, object]], where: Path) -> None:

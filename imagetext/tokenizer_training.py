@@ -139,7 +139,8 @@ def _llama_tokenizer(backend: Any) -> Any:
 
 def _merges_left(vocab_size: int, reserved: int) -> int:
     if vocab_size <= reserved:
-        raise UserError("vocabulary is too small", found=vocab_size, wanted=f"more than the {reserved} bytes and marks")
+        wanted = f"more than the {reserved} bytes and marks"
+        raise UserError("vocabulary is too small", where="vocab_size", found=vocab_size, wanted=wanted)
     return vocab_size - reserved
 
 

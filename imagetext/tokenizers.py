@@ -12,6 +12,7 @@ from jaxtyping import Bool, Int64
 from torch import Tensor
 
 from runtime.errors import UserError
+from runtime.json_files import read_object
 
 
 @dataclass(frozen=True)
@@ -66,11 +67,18 @@ def load_hf_tokenizer(folder: str | Path) -> Any:
     """Return the `transformers` tokenizer saved in a folder; raise UserError when there is none."""
     if not (Path(folder) / "tokenizer_config.json").exists():
         raise UserError("folder holds no tokenizer", where=folder, wanted="tokenizer_config.json and tokenizer.json")
+    for file in sorted(Path(folder).glob("tokenizer*.json")):
+        # The library meets a damaged file with an untyped exception of its own.
+        read_object(file)
     # Rust threads and forked loader workers don't mix, and captions are short.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     from transformers import AutoTokenizer
 
-    return AutoTokenizer.from_pretrained(str(folder))
+    try:
+        return AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        found = " ".join(str(error).split())
+        raise UserError("tokenizer can't be loaded", where=folder, found=found, fix="Write it again") from error
 
 
 class HfTextTokenizer:

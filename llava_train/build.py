@@ -14,7 +14,8 @@ from transformers import (
 
 from imagetext.conversations import image_token_id
 from llava_train.config import LanguageModelConfig
-from llava_train.parts import inner_tower, load_model, num_image_tokens
+from llava_train.parts import inner_tower, num_image_tokens
+from runtime.pretrained import load_pretrained
 from runtime.seeds import derive
 
 VISION_FEATURE_LAYER = -2
@@ -28,7 +29,7 @@ def build_captioner(
 
     Raises UserError when `clip` is no transformers CLIP directory.
     """
-    tower = load_model(CLIPModel, clip).vision_model
+    tower = load_pretrained(CLIPModel, clip, model_types=["clip"], dtype=torch.float32).vision_model
     llava_config = LlavaConfig(
         vision_config=tower.config.to_dict(),
         text_config=_language_config(tokenizer, config).to_dict(),

@@ -10,14 +10,16 @@ import torch
 from jaxtyping import UInt8
 from PIL import Image
 from torch import nn
-from transformers import AutoTokenizer, LlavaForConditionalGeneration, PreTrainedTokenizerBase
+from transformers import LlavaForConditionalGeneration, PreTrainedTokenizerBase
 
 from imagetext.conversations import render_prompt, stop_token_ids
+from imagetext.tokenizers import load_hf_tokenizer
 from llava_train.attention import captioner_attention
 from llava_train.generation import Answer, generate
-from llava_train.parts import load_model, num_image_tokens
+from llava_train.parts import num_image_tokens
 from llava_train.pixels import Normaliser, PixelGeometry, read_geometry
 from runtime.device import DeviceName, pick_device
+from runtime.pretrained import load_pretrained
 
 __all__ = ["Answer", "LoadedCaptioner", "load_captioner"]
 
@@ -100,12 +102,18 @@ def load_captioner(
     Raises UserError when the folder holds no such model, or one with missing weights.
     """
     chosen = pick_device(device)
-    llava = load_model(LlavaForConditionalGeneration, folder, attn_implementation=captioner_attention(chosen)).eval()
+    llava = load_pretrained(
+        LlavaForConditionalGeneration,
+        folder,
+        model_types=["llava"],
+        attn_implementation=captioner_attention(chosen),
+        dtype=torch.float32,
+    ).eval()
     nn.Module.to(llava, chosen)
     geometry = read_geometry(folder)
     return LoadedCaptioner(
         llava=llava,
-        tokenizer=AutoTokenizer.from_pretrained(folder),
+        tokenizer=load_hf_tokenizer(folder),
         geometry=geometry,
         normaliser=Normaliser(geometry).to(chosen),
         device=chosen,

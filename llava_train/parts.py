@@ -1,31 +1,9 @@
 """The parts of a transformers LLaVA, under names and types that its several generations agree on."""
 
-from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
-import torch
 from torch import nn
-from transformers import CLIPVisionConfig, LlamaConfig, LlavaForConditionalGeneration, PreTrainedModel
-
-from runtime.errors import UserError
-
-Model = TypeVar("Model", bound=PreTrainedModel)
-
-
-def load_model(model_class: type[Model], folder: Path, **options: Any) -> Model:
-    """Load a transformers directory in float32; raises UserError when it is none or lacks a weight."""
-    if not (folder / "config.json").exists():
-        wanted = f"a transformers {model_class.__name__} directory"
-        raise UserError("no model here", where=folder, found="no config.json", wanted=wanted)
-    try:
-        loaded = model_class.from_pretrained(folder, output_loading_info=True, dtype=torch.float32, **options)
-    except (OSError, ValueError, RuntimeError) as error:
-        raise UserError(f"no {model_class.__name__} can be loaded", where=folder, found=str(error)) from error
-    model, report = cast(tuple[Model, dict[str, Any]], loaded)
-    wrong = sorted(str(name) for name in [*report["missing_keys"], *report["mismatched_keys"]])
-    if wrong:
-        raise UserError("a weight is missing or of another shape", where=folder, found=wrong[0])
-    return model
+from transformers import CLIPVisionConfig, LlamaConfig, LlavaForConditionalGeneration
 
 
 def vision_config(llava: LlavaForConditionalGeneration) -> CLIPVisionConfig:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from transformers import LlavaForConditionalGeneration, PreTrainedTokenizerBase
 
 from imagetext.conversations import Conversation, Rendered, render_plain, render_training
@@ -24,6 +24,7 @@ from llava_train.pixels import Normaliser, PixelGeometry, read_geometry
 from llava_train.source import ConversationSource
 from llava_train.task import AnswerTask
 from runtime.atomic import atomic_path
+from runtime.checkpoints import load_weights
 from runtime.device import pick_device
 from runtime.launch import is_main_process
 from runtime.loop import fit
@@ -83,7 +84,7 @@ def _complete_phase(bench: Workbench, name: PhaseName) -> Mapping[str, object]:
     phase = bench.config.phase(name)
     run = Run.open(bench.run.folder / "phases" / name, phase, identity_excludes=LOOP_PLACES)
     if run.finished():
-        bench.llava.load_state_dict(load_file(run.folder / WEIGHTS))
+        load_weights(run.folder / WEIGHTS, bench.llava)
         return run.facts()
     source = _source(bench, name)
     freeze(bench.llava, phase)

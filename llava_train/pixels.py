@@ -1,6 +1,5 @@
 """From a decoded picture to the pixels a captioner sees; training, captioning and the published processor agree."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +14,7 @@ from transformers import LlavaImageProcessor
 
 from imagetext.transforms import pad_to_square, resize_center_crop
 from runtime.errors import UserError
+from runtime.json_files import read_object
 
 PROCESSOR_FILES = ("processor_config.json", "preprocessor_config.json")
 
@@ -96,7 +96,7 @@ def read_geometry(folder: Path) -> PixelGeometry:
 def _image_processor_settings(folder: Path) -> dict[str, Any]:
     for name in PROCESSOR_FILES:
         if (folder / name).exists():
-            settings = json.loads((folder / name).read_text())
+            settings = read_object(folder / name)
             if "image_processor" in settings or "image_mean" in settings:
                 return settings.get("image_processor", settings)
     raise UserError("no image processor", where=folder, found="no such file", wanted=" or ".join(PROCESSOR_FILES))

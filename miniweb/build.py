@@ -16,6 +16,7 @@ from miniweb.manifest import identity, summarise, types_before_filter
 from miniweb.units import Unit, build_unit, list_units, read_mark
 from runtime.atomic import remove_partials, write_json
 from runtime.errors import UserError
+from runtime.json_files import read_object
 from runtime.parent import end_with_parent
 
 MANIFEST = "manifest.json"
@@ -31,7 +32,7 @@ def build(config: MiniwebConfig) -> dict[str, object]:
     folder = config.output_dir
     claim_folder(folder, config)
     if (folder / MANIFEST).exists():
-        return json.loads((folder / MANIFEST).read_text())
+        return read_object(folder / MANIFEST)
     for left_over in {path.parent for path in folder.rglob("*.partial*")}:
         remove_partials(left_over)
     missing = [unit for unit in list_units(config) if read_mark(folder, unit) is None]
@@ -52,7 +53,7 @@ def claim_folder(folder: Path, config: MiniwebConfig) -> None:
     if not path.exists():
         write_json(path, wanted)
         return
-    found = json.loads(path.read_text())
+    found = read_object(path)
     for name in dict.fromkeys([*_flat(found), *_flat(wanted)]):
         old, new = _flat(found).get(name), _flat(wanted).get(name)
         if old != new:

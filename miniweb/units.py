@@ -1,7 +1,6 @@
 """The pieces of a build: each can be made alone, in any order and any process, and has a mark when it is done."""
 
 import hashlib
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from miniweb.prompts import PROMPT_FILES, build_prompt_images, build_prompts
 from miniweb.scene import signature
 from miniweb.web import build_web_shard
 from runtime.atomic import write_json
+from runtime.json_files import read_object
 
 MARKS_FOLDER = ".units"
 
@@ -74,7 +74,7 @@ def mark_path(folder: Path, unit: Unit) -> Path:
 def read_mark(folder: Path, unit: Unit) -> dict[str, object] | None:
     """Return a finished piece's mark; None while it is not finished."""
     path = mark_path(folder, unit)
-    return json.loads(path.read_text()) if path.exists() else None
+    return read_object(path) if path.exists() else None
 
 
 def short_signature(text: str) -> str:

@@ -4,18 +4,18 @@ The folder holds a sidecar per unit (`NNNNN.parquet`, then `NNNNN_stats.json`), 
 that all of them share, and, last of all, `done.json`.
 """
 
-import json
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
-from imagetext.sidecars import is_complete
+from imagetext.sidecars import is_complete, read_mark
 from recaption.captioner import identify_model, identify_prompt
 from recaption.config import RecaptionConfig
 from recaption.units import Unit, list_folder_units, list_shard_units
 from runtime.atomic import write_json
 from runtime.errors import UserError
+from runtime.json_files import read_object
 
 # img2dataset reads every JSON file at the root of a shard folder as a shard's stats, so ours lies one level deeper.
 MANIFEST = Path("job") / "manifest.json"
@@ -53,7 +53,10 @@ def open_manifest(config: RecaptionConfig, units: Sequence[Unit]) -> Manifest:
     )
     path = config.output_dir / MANIFEST
     if path.exists():
-        _refuse_other(read_manifest(config.output_dir), wanted, config.output_dir)
+        found = read_manifest(config.output_dir)
+        # A job that was refused before its first caption leaves its folder to the corrected one.
+        if any(is_complete(config.output_dir, name) for name in found.units):
+            _refuse_other(found, wanted, config.output_dir)
     write_json(path, vars(wanted))
     return wanted
 
@@ -63,7 +66,9 @@ def read_manifest(folder: Path) -> Manifest:
     path = folder / MANIFEST
     if not path.exists():
         raise UserError("no captioning job here", where=folder, found=f"no {MANIFEST}", fix="Check --output_dir.")
-    return Manifest(**json.loads(path.read_text()))
+    names = [field.name for field in fields(Manifest)]
+    manifest = read_object(path, *names)
+    return Manifest(**{name: manifest[name] for name in names})
 
 
 def pending(folder: Path, units: Sequence[Unit]) -> list[Unit]:
@@ -76,7 +81,7 @@ def count_statuses(folder: Path, names: Sequence[str]) -> Counter[str]:
     statuses: Counter[str] = Counter()
     for name in names:
         if is_complete(folder, name):
-            statuses.update(json.loads((folder / f"{name}_stats.json").read_text())["status_dict"])
+            statuses.update(read_mark(folder, name)["status_dict"])
     return statuses
 
 

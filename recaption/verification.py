@@ -1,12 +1,11 @@
 """Check finished sidecars against their input: no row lost, doubled, unexplained or from another captioner."""
 
 import hashlib
-import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from imagetext.sidecars import is_complete, read_sidecar_table
+from imagetext.sidecars import is_complete, read_mark, read_sidecar_table
 from recaption.job import Manifest
 from recaption.units import SUCCESS, Unit
 
@@ -16,7 +15,7 @@ def find_problems(folder: Path, unit: Unit, manifest: Manifest) -> Iterator[str]
     if not is_complete(folder, unit.name):
         yield f"{unit.name}: not finished; run the job again"
         return
-    mark = json.loads((folder / f"{unit.name}_stats.json").read_text())
+    mark = read_mark(folder, unit.name)
     path = folder / f"{unit.name}.parquet"
     if not path.exists() or hashlib.sha256(path.read_bytes()).hexdigest() != mark["parquet_sha256"]:
         yield f"{unit.name}: the parquet is not the one its mark was written for"

@@ -11,19 +11,34 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from runtime.errors import UserError
+
+
+def make_folder(path: Path) -> Path:
+    """Create a folder, and those above it, unless it is there; raise UserError naming a file that is in its place."""
+    path = Path(path)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        taken = next(place for place in (path, *path.parents) if place.exists() and not place.is_dir())
+        fix = "Choose another output folder"
+        raise UserError("no room for a folder", where=taken, found="a file", wanted="a folder", fix=fix) from None
+    return path
+
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; move it into place when the block ends well, remove it when it fails."""
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     partial = _partial_name(path)
     try:
         yield partial
         _sync_file(partial)
         partial.replace(path)
-    except BaseException:
+    except BaseException as error:
         partial.unlink(missing_ok=True)
+        _name_file(error, path)
         raise
     _sync_folder(path.parent)
 
@@ -35,7 +50,7 @@ def atomic_directory(path: Path) -> Iterator[Path]:
     An older folder of the same name is moved away first and deleted last.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     partial = _partial_name(path)
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
@@ -45,8 +60,9 @@ def atomic_directory(path: Path) -> Iterator[Path]:
             if file.is_file():
                 _sync_file(file)
         _replace_directory(partial, path)
-    except BaseException:
+    except BaseException as error:
         shutil.rmtree(partial, ignore_errors=True)
+        _name_file(error, path)
         raise
     _sync_folder(path.parent)
 
@@ -79,6 +95,12 @@ def remove_partials(folder: Path) -> None:
             shutil.rmtree(path, ignore_errors=True)
         else:
             path.unlink(missing_ok=True)
+
+
+def _name_file(error: BaseException, path: Path) -> None:
+    # A write that fails knows its reason and not its file, which is what a person with a full disk asks first.
+    if isinstance(error, OSError) and error.errno is not None and error.filename is None:
+        error.filename = str(path)
 
 
 def _partial_name(path: Path) -> Path:

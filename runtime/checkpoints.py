@@ -19,11 +19,12 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from runtime.atomic import atomic_directory, remove_partials
 from runtime.errors import UserError
+from runtime.pretrained import read_tensors
 
 MODEL_FILE = "model.safetensors"
 STATE_FILE = "training_state.pt"
@@ -87,7 +88,7 @@ def load(checkpoint: Checkpoint, model: nn.Module) -> dict[str, Any]:
 @torch.no_grad()
 def load_weights(file: Path, model: nn.Module) -> None:
     """Copy every tensor of a weights file into a model; names and shapes must agree exactly."""
-    found, wanted = load_file(file), _unshared(model)
+    found, wanted = read_tensors(file), _unshared(model)
     for name, tensor in wanted.items():
         if name not in found:
             raise UserError(f"no tensor {name!r} in the checkpoint", where=file, wanted=list(tensor.shape), fix=_FIX)

@@ -11,9 +11,10 @@ from typing import Any, TextIO
 import yaml
 
 from runtime import provenance
-from runtime.atomic import write_json, write_text
+from runtime.atomic import make_folder, write_json, write_text
 from runtime.config import to_dict, to_yaml
 from runtime.errors import UserError
+from runtime.json_files import read_object
 from runtime.launch import is_main_process
 from runtime.patience import takes_lock
 
@@ -32,6 +33,9 @@ METRICS_FILE = "metrics.jsonl"
 
 SPEED_FILE = "speed.jsonl"
 """Rates and waiting times: different on every machine, hence a file of its own."""
+
+_OPENING_FILES = frozenset({"config.yaml", "provenance.json", ".lock"})
+"""All that a folder holds when its run ended before it made anything."""
 
 _MISSING = "nothing"
 
@@ -57,8 +61,8 @@ class Run:
     def open(cls, folder: Path, config: object, *, identity_excludes: Sequence[str] = NOT_IDENTITY) -> "Run":
         """Create or continue a run folder.
 
-        A folder that holds another config is refused, naming the first field that differs; so is one that another
-        process is writing to. Fields in `identity_excludes` (dotted) may differ.
+        A folder with results of another config is refused, naming the first field that differs; so is one that
+        another process is writing to. Fields in `identity_excludes` (dotted) may differ.
         """
         folder = Path(folder)
         plain = to_dict(config)
@@ -66,7 +70,7 @@ class Run:
         _refuse_other_config(folder / "config.yaml", identity, identity_excludes)
         run = cls(folder, plain, identity)
         if is_main_process() and not run.finished():
-            folder.mkdir(parents=True, exist_ok=True)
+            make_folder(folder)
             run._lock = _lock(folder)
             write_text(folder / "config.yaml", to_yaml(config))
             starts = _read_json(folder / "provenance.json").get("starts", [])
@@ -116,9 +120,10 @@ def _without(config: Mapping[str, Any], excluded: Sequence[str], prefix: str = "
 
 
 def _refuse_other_config(path: Path, wanted: Mapping[str, Any], excluded: Sequence[str]) -> None:
-    if not path.exists():
+    if not path.exists() or {entry.name for entry in path.parent.iterdir()} <= _OPENING_FILES:
+        # A command that was refused for a mistyped path leaves its folder to the corrected one.
         return
-    found = _without(yaml.safe_load(path.read_text()), excluded)
+    found = _without(_read_config(path), excluded)
     difference = _first_difference(found, wanted)
     if difference is not None:
         name, there, asked = difference
@@ -129,6 +134,17 @@ def _refuse_other_config(path: Path, wanted: Mapping[str, Any], excluded: Sequen
             wanted=repr(asked),
             fix="Choose another output_dir, or delete the folder to start again.",
         )
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    try:
+        config = yaml.safe_load(path.read_text())
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        config = error
+    if not isinstance(config, dict):
+        fix = "Restore it, or delete the folder to start again."
+        raise UserError("the run's config is damaged", where=path, wanted="YAML, as this run wrote it", fix=fix)
+    return config
 
 
 def _first_difference(
@@ -159,4 +175,4 @@ def _lock(folder: Path) -> TextIO:
 
 
 def _read_json(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text()) if path.exists() else {}
+    return read_object(path) if path.exists() else {}

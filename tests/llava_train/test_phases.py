@@ -113,7 +113,7 @@ def test_folder_of_another_config_is_refused(export: Path, root: Path) -> None:
 
 def test_wrong_clip_directory_is_named(root: Path, tmp_path: Path) -> None:
     config = dataclasses.replace(tiny.config(root, tmp_path / "run"), vision_tower=tmp_path)
-    with pytest.raises(UserError, match=r"no model here: found no config\.json, wanted a transformers CLIPModel"):
+    with pytest.raises(UserError, match=r"no model here: found no config\.json, wanted a model folder of type clip"):
         phases.fine_tune(config)
 
 
