@@ -27,7 +27,10 @@ def read_benchmark(folder: Path, limit: int | None = None) -> list[Item]:
     if not count_file.exists():
         raise UserError("no such benchmark", where=str(folder), wanted="test/nshards.txt (CLIP_benchmark layout)")
     items: list[Item] = []
-    for index in range(int(count_file.read_text())):
+    count = count_file.read_text().strip()
+    if not count.isdecimal():
+        raise UserError("no number of shards", where=str(count_file), found=count[:20], wanted="digits")
+    for index in range(int(count)):
         for item in _read_tar(split / f"{index}.tar"):
             items.append(item)
             if limit is not None and len(items) >= limit:

@@ -5,10 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-
 from eval.curves import PlateauRule
 from runtime.errors import UserError
+from runtime.yaml_files import read_mapping
 
 RuleName = Literal["above", "below", "within"]
 
@@ -60,19 +59,26 @@ class Declaration:
 
 def load_declaration(path: Path) -> Declaration:
     """Read and check the declared contrasts: every term names a declared arm and metric group."""
-    if not path.exists():
-        raise UserError("no such file of declared contrasts", where=str(path))
-    document = yaml.safe_load(path.read_text())
+    document = read_mapping(path, "file of declared contrasts")
+    try:
+        declaration = _declaration(document)
+    except KeyError as error:
+        raise UserError(f"key {error} is missing", where=path, fix="Declare it as the other contrasts do") from None
+    except (TypeError, ValueError, AttributeError) as error:
+        raise UserError("malformed declaration", where=path, found=str(error)) from None
+    for finding in declaration.findings:
+        _check_names(finding, declaration, path)
+    return declaration
+
+
+def _declaration(document: Mapping[str, Any]) -> Declaration:
     metrics = {name: tuple(members) for name, members in document["metrics"].items()}
-    declaration = Declaration(
+    return Declaration(
         metrics=metrics,
         arms=document["arms"],
         plateaus={stage: _plateau(rule) for stage, rule in document["plateaus"].items()},
         findings=tuple(_finding(record) for record in document["findings"]),
     )
-    for finding in declaration.findings:
-        _check_names(finding, declaration, path)
-    return declaration
 
 
 def _finding(record: Mapping[str, Any]) -> Finding:

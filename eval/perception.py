@@ -20,7 +20,7 @@ PRESENCE_THRESHOLD = 0.5
 @torch.inference_mode()
 def perceive(
     judge: Judge, images: UInt8[np.ndarray, "image channel height width"], batch_size: int = 128
-) -> tuple[list[Perceived], Float[np.ndarray, "image width"]]:
+) -> tuple[list[Perceived], Float[np.ndarray, "image feature"]]:
     """Look at pictures; return what is seen in each, and the judge's pooled features."""
     seen: list[Perceived] = []
     features = []

@@ -1,6 +1,5 @@
 """Prompts for generated images, with the scene each was written for."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from miniweb.claims import parse
 from miniweb.scene import Scene
 from runtime import seeds
 from runtime.errors import UserError
+from runtime.json_files import parse_object
 
 DEVELOPMENT_STYLES = ("alt-text", "short", "recaption")
 PROMPT_SETS = ("raw", "recap", "recombined", "longer")
@@ -35,7 +35,8 @@ def read_prompts(miniweb: Path, recaptions: Mapping[str, Path], name: str, limit
     path = miniweb / "prompts" / f"{name}.jsonl"
     if not path.exists():
         raise UserError("no such prompts", where=str(path), fix="Build the data again")
-    records = [json.loads(line) for line in path.read_text().splitlines()[:limit]]
+    lines = path.read_text().splitlines()[:limit]
+    records = [parse_object(line, f"{path}:{row}", "key", "prompt", "scene") for row, line in enumerate(lines, start=1)]
     return [Prompt(record["key"], record["prompt"], Scene.from_json(record["scene"])) for record in records]
 
 

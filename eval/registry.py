@@ -4,11 +4,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from itertools import product
 from pathlib import Path
-from typing import Any
-
-import yaml
+from typing import Any, get_type_hints
 
 from runtime.errors import UserError
+from runtime.yaml_files import read_mapping
 
 _PLURALS = {"seeds": "seed", "original_shares": "original_share"}
 STAGES = ("foundation", "captioner", "recaption", "clip", "dit")
@@ -72,13 +71,8 @@ def load_experiments(path: Path) -> Experiments:
     A record may say `seeds: [...]` and `original_shares: [...]` instead of one value: it stands for every combination,
     and its name holds `{seed}` and `{original_share}`. Unknown keys, missing files and doubled runs raise `UserError`.
     """
-    try:
-        document = yaml.safe_load(path.read_text())
-    except FileNotFoundError:
-        raise UserError("no such experiments file", where=str(path), fix="Name one of configs/experiments") from None
-    except yaml.YAMLError as error:
-        raise UserError(f"not valid YAML ({error.__class__.__name__})", where=str(path)) from None
-    if not isinstance(document, dict) or not isinstance(document.get("runs"), list):
+    document = read_mapping(path, "experiments file")
+    if not isinstance(document.get("runs"), list):
         raise UserError("no list of runs", where=str(path), wanted="a mapping with the keys preset and runs")
     records = [
         expanded
@@ -110,8 +104,12 @@ def _entry(record: dict[str, Any], where: str) -> RunEntry:
     unknown = sorted(set(record) - known)
     if unknown:
         raise UserError("unknown key", where=where, found=unknown[0], wanted="one of " + ", ".join(sorted(known)))
-    if record.get("original_share") is not None:
+    if isinstance(record.get("original_share"), int):
         record["original_share"] = float(record["original_share"])
+    for name, kind in get_type_hints(RunEntry).items():
+        if name in record and not isinstance(record[name], kind):
+            wanted = getattr(kind, "__name__", str(kind))
+            raise UserError(f"wrong value for {name}", where=where, found=record[name], wanted=wanted)
     return RunEntry(**record)
 
 

@@ -55,6 +55,8 @@ def read_rows(path: Path) -> list[Row]:
         except json.JSONDecodeError:
             raise UserError("not a JSON line", where=where, found=line[:60]) from None
         wanted = {field.name for field in fields(Row)}
+        if not isinstance(record, dict):
+            raise UserError("not a row", where=where, found=line[:60], wanted="a JSON object")
         if set(record) != wanted:
             odd = sorted(set(record) ^ wanted)
             raise UserError("a row's fields differ", where=where, found=odd, wanted="the fields of eval.rows.Row")

@@ -4,11 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from eval.registry import RunEntry
 from eval.suite import Subject, data_fingerprint, weights_sha256
 from runtime.errors import UserError
+from runtime.yaml_files import read_mapping
 
 
 def run_name(folder: Path) -> str:
@@ -34,7 +33,7 @@ def run_config(folder: Path) -> dict[str, Any]:
     path = folder / "config.yaml"
     if not path.exists():
         raise UserError("not a run folder", where=str(folder), found="no config.yaml", wanted="a trained run")
-    return yaml.safe_load(path.read_text())
+    return read_mapping(path, "config of the run")
 
 
 def finished_run(folder: Path | None) -> Path:

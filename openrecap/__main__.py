@@ -5,8 +5,10 @@ import runpy
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 from runtime.entry import run_entry
+from runtime.errors import UserError
 
 _STAGE_MODULES = {
     "miniweb": "miniweb",
@@ -34,8 +36,15 @@ def _own_verbs() -> None:
     verb(arguments)
 
 
+class _Parser(argparse.ArgumentParser):
+    """Answers a wrong command line as every stage does: in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(message, where=self.prog, fix="Run with --help to see what is accepted.")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="openrecap", description=__doc__, allow_abbrev=False)
+    parser = _Parser(prog="openrecap", description=__doc__, allow_abbrev=False)
     stages = ", ".join(_STAGE_MODULES)
     verbs = parser.add_subparsers(required=True, metavar="VERB", help=f"or a stage with its own options: {stages}")
     reproduce = verbs.add_parser("reproduce", help="run every experiment of a preset", allow_abbrev=False)

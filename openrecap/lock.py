@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from runtime.atomic import make_folder
 from runtime.errors import UserError
 from runtime.patience import takes_lock
 
@@ -17,7 +18,7 @@ def exclusive(path: Path) -> Iterator[None]:
     The kernel drops the lock with its owner, so a killed runner leaves nothing to clean up; one that is still dying is
     waited for.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     with path.open("a+") as file:
         if not takes_lock(lambda: fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)):
             file.seek(0)

@@ -5,13 +5,13 @@ job is done when its mark matches what would go in now; so finished work is neve
 """
 
 import hashlib
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from openrecap.jobs import Job
 from runtime.atomic import write_json
+from runtime.json_files import read_object
 
 _VOLATILE = ("checkpoints", "logs")
 _RESULT_SUFFIXES = (".safetensors", ".parquet", ".tar", ".jsonl", ".npz", ".md", ".html", ".txt", ".json", ".model")
@@ -38,7 +38,7 @@ class Marks:
         path = self._path(name)
         if not path.is_file():
             return None
-        data = json.loads(path.read_text())
+        data = read_object(path, "inputs", "result", "seconds")
         return Mark(inputs=data["inputs"], result=data["result"], seconds=data["seconds"])
 
     def write(self, job: Job, inputs: str, seconds: float) -> Mark:

@@ -6,6 +6,7 @@ Everything is written beside its place under a name "<name>.partial-<pid>", sync
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -38,7 +39,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
         partial.replace(path)
     except BaseException as error:
         partial.unlink(missing_ok=True)
-        _name_file(error, path)
+        _raise_disk_error(error, path)
         raise
     _sync_folder(path.parent)
 
@@ -62,7 +63,7 @@ def atomic_directory(path: Path) -> Iterator[Path]:
         _replace_directory(partial, path)
     except BaseException as error:
         shutil.rmtree(partial, ignore_errors=True)
-        _name_file(error, path)
+        _raise_disk_error(error, path)
         raise
     _sync_folder(path.parent)
 
@@ -97,10 +98,19 @@ def remove_partials(folder: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-def _name_file(error: BaseException, path: Path) -> None:
-    # A write that fails knows its reason and not its file, which is what a person with a full disk asks first.
+def _raise_disk_error(error: BaseException, path: Path) -> None:
+    """Raise the OSError, with its file, that stands behind a writer's failure; return when there is none.
+
+    The system's own error does not say which file it was, libraries in Rust (safetensors, tokenizers) give its number
+    in the text of an exception of theirs, and torch says only where its archive stopped.
+    """
     if isinstance(error, OSError) and error.errno is not None and error.filename is None:
-        error.filename = str(path)
+        raise OSError(error.errno, error.strerror, str(path)) from error
+    number = re.search(r"\(os error (\d+)\)", str(error))
+    if number is not None:
+        raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from error
+    if isinstance(error, RuntimeError) and "inline_container" in str(error):
+        raise OSError(f"{path}: the disk took only part of it; is it full?") from error
 
 
 def _partial_name(path: Path) -> Path:

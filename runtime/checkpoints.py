@@ -11,14 +11,12 @@ their files.
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -57,9 +55,8 @@ def save(
     """Write the checkpoint after `update` updates, then delete all but the newest `keep_last`."""
     path = folder / f"step-{update:07d}"
     with atomic_directory(path) as partial:
-        with _disk_errors(path):
-            save_file({name: tensor.contiguous() for name, tensor in _unshared(model).items()}, partial / MODEL_FILE)
-            torch.save(dict(training_state), partial / STATE_FILE)
+        save_file({name: tensor.contiguous() for name, tensor in _unshared(model).items()}, partial / MODEL_FILE)
+        torch.save(dict(training_state), partial / STATE_FILE)
         files = {name: _describe(partial / name) for name in (MODEL_FILE, STATE_FILE)}
         manifest = {"update": update, "data_fingerprint": data_fingerprint, "files": files}
         (partial / MANIFEST_FILE).write_text(json.dumps(manifest, indent=2) + "\n")
@@ -114,20 +111,6 @@ def _unshared(model: nn.Module) -> dict[str, Tensor]:
             seen.add(id(tensor))
             named[name] = tensor.detach()
     return named
-
-
-@contextmanager
-def _disk_errors(path: Path) -> Iterator[None]:
-    """Turn the writers' own exceptions for a full or broken disk into the OSError that they stand for."""
-    try:
-        yield
-    except SafetensorError as error:
-        raise OSError(f"{path}: the checkpoint could not be written: {error}") from error
-    except RuntimeError as error:
-        if "inline_container" not in str(error):
-            raise
-        reason = "the disk took only part of training_state.pt; is it full?"
-        raise OSError(f"{path}: the checkpoint could not be written: {reason}") from error
 
 
 def _delete_others(folder: Path, newest: Path, keep_last: int) -> None:

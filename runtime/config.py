@@ -20,6 +20,7 @@ from jsonargparse import ArgumentParser
 from runtime.entry import EXIT_USER_ERROR
 from runtime.errors import UserError
 from runtime.field_docs import dotted_fields
+from runtime.yaml_files import read_mapping
 
 T = TypeVar("T")
 
@@ -90,31 +91,7 @@ def _check_files(argv: list[str]) -> None:
     finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     finder.add_argument("--config", action="append", default=[], nargs="?")
     for name in finder.parse_known_args(argv)[0].config:
-        path = Path(name or "")
-        if not path.is_file():
-            raise UserError("config file not found", where=path, fix="Give the path of a YAML file.")
-        try:
-            node = yaml.compose(path.read_text(), Loader=yaml.SafeLoader)
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise UserError(f"not YAML: {error}", where=path) from error
-        if not isinstance(node, yaml.MappingNode):
-            raise UserError("config file holds no fields", where=path, wanted="lines of the form `field: value`")
-        _refuse_duplicate_keys(node, path)
-
-
-def _refuse_duplicate_keys(node: yaml.Node, path: Path) -> None:
-    if isinstance(node, yaml.MappingNode):
-        seen: dict[str, int] = {}
-        for key, value in node.value:
-            line = key.start_mark.line + 1
-            if key.value in seen:
-                lines = f"lines {seen[key.value]} and {line}"
-                raise UserError(f"key {key.value!r} is given twice", where=path, found=lines, wanted="one of them")
-            seen[key.value] = line
-            _refuse_duplicate_keys(value, path)
-    elif isinstance(node, yaml.SequenceNode):
-        for item in node.value:
-            _refuse_duplicate_keys(item, path)
+        read_mapping(Path(name or ""), "config file")
 
 
 def _describe(parser: ArgumentParser, documentation: Mapping[str, str]) -> None:

@@ -8,14 +8,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
-import yaml
-
 from runtime import provenance
 from runtime.atomic import make_folder, write_json, write_text
 from runtime.config import to_dict, to_yaml
 from runtime.errors import UserError
 from runtime.json_files import read_object
 from runtime.launch import is_main_process
+from runtime.yaml_files import read_mapping
 from runtime.patience import takes_lock
 
 NOT_IDENTITY = (
@@ -123,7 +122,7 @@ def _refuse_other_config(path: Path, wanted: Mapping[str, Any], excluded: Sequen
     if not path.exists() or {entry.name for entry in path.parent.iterdir()} <= _OPENING_FILES:
         # A command that was refused for a mistyped path leaves its folder to the corrected one.
         return
-    found = _without(_read_config(path), excluded)
+    found = _without(read_mapping(path, "config of the run"), excluded)
     difference = _first_difference(found, wanted)
     if difference is not None:
         name, there, asked = difference
@@ -134,17 +133,6 @@ def _refuse_other_config(path: Path, wanted: Mapping[str, Any], excluded: Sequen
             wanted=repr(asked),
             fix="Choose another output_dir, or delete the folder to start again.",
         )
-
-
-def _read_config(path: Path) -> dict[str, Any]:
-    try:
-        config = yaml.safe_load(path.read_text())
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        config = error
-    if not isinstance(config, dict):
-        fix = "Restore it, or delete the folder to start again."
-        raise UserError("the run's config is damaged", where=path, wanted="YAML, as this run wrote it", fix=fix)
-    return config
 
 
 def _first_difference(

@@ -26,13 +26,19 @@ def refused(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) 
         with pytest.raises(SystemExit) as leaving:
             _run(monkeypatch, stage, *arguments)
         said = capfd.readouterr().err
-        lines = [line for line in said.splitlines() if not PROGRESS.match(line)]
         assert leaving.value.code == code, said
-        assert len(lines) == 1, said
-        assert lines[0].startswith("error: " if code == 2 else "failed: "), said
-        return lines[0]
+        line = last_line(said)
+        assert line.startswith("error: " if code == 2 else "failed: "), said
+        return line
 
     return call
+
+
+def last_line(stderr: str) -> str:
+    """Return the one line that is no progress."""
+    lines = [line for line in stderr.splitlines() if not PROGRESS.match(line)]
+    assert len(lines) == 1, stderr
+    return lines[0]
 
 
 def _run(monkeypatch: pytest.MonkeyPatch, stage: str, *arguments: object) -> None:

@@ -77,10 +77,13 @@ class Studio:
 
 def measure_images(config: EvalConfig, studio: Studio, instruments: Instruments) -> Iterator[Measurement]:
     """Choose guidance on development prompts, then yield the scores of every prompt set."""
+    # All prompts are read before the first picture is drawn: a missing set shows at once.
+    prompt_sets = {
+        name: read_prompts(config.miniweb, config.recaptions, name, config.images.num_prompts) for name in PROMPT_SETS
+    }
     best = yield from _development(config, studio, instruments)
     guidances = {"fixed": config.images.fixed_guidance, "best": best}
-    for name in PROMPT_SETS:
-        prompts = read_prompts(config.miniweb, config.recaptions, name, config.images.num_prompts)
+    for name, prompts in prompt_sets.items():
         truth = studio.true_pictures(prompts)
         drawn: dict[float, Pictures] = {}
         for tag, guidance in guidances.items():

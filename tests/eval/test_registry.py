@@ -50,5 +50,5 @@ def test_mistakes_are_named(tmp_path: Path, record: str, message: str) -> None:
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"nowhere\.yaml: no such experiments file"):
+    with pytest.raises(UserError, match=r"nowhere\.yaml: experiments file not found"):
         load_experiments(tmp_path / "nowhere.yaml")

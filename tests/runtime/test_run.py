@@ -60,13 +60,18 @@ def test_the_same_config_continues_and_is_noted(asked):
     ],
 )
 def test_another_config_is_refused_by_field(asked, changes, name, found, wanted):
-    Run.open(asked.output_dir, asked)
+    (Run.open(asked.output_dir, asked).folder / "metrics.jsonl").touch()
     with pytest.raises(UserError) as refusal:
         Run.open(asked.output_dir, replace(asked, **changes))
     assert str(refusal.value) == (
         f"{asked.output_dir}: this folder holds a run with another config, differing in '{name}': "
         f"found {found}, wanted {wanted}. Choose another output_dir, or delete the folder to start again."
     )
+
+
+def test_a_folder_in_which_nothing_was_made_is_left_to_another_config(asked):
+    Run.open(asked.output_dir, asked)
+    assert Run.open(asked.output_dir, replace(asked, width=4)).config["width"] == 4
 
 
 def test_where_and_how_often_may_change(asked, tmp_path):
