@@ -14,8 +14,8 @@ from runtime.config import to_dict, to_yaml
 from runtime.errors import UserError
 from runtime.json_files import read_object
 from runtime.launch import is_main_process
-from runtime.yaml_files import read_mapping
 from runtime.patience import takes_lock
+from runtime.yaml_files import read_mapping
 
 NOT_IDENTITY = (
     "output_dir",

@@ -70,9 +70,7 @@ def test_damaged_recaptions_are_named(damage: str, good: GoodInputs, refused: Re
 
 
 @pytest.mark.parametrize("stage", ["eval captions", "eval images"])
-def test_recaptions_that_do_not_exist_are_named(
-    stage: str, good: GoodInputs, refused: Refused, tmp_path: Path
-) -> None:
+def test_recaptions_that_do_not_exist_are_named(stage: str, good: GoodInputs, refused: Refused, tmp_path: Path) -> None:
     split = "prompts" if stage == "eval images" else "web_heldout"
     arguments = [*good.arguments(stage), f"--recaptions.{split}={tmp_path / 'nowhere'}"]
     assert str(tmp_path / "nowhere") in refused(stage, *arguments, f"--output_dir={tmp_path / 'out'}")
@@ -90,7 +88,10 @@ def test_damaged_judges_are_named(
 
 
 def test_a_run_that_is_none_is_named(good: GoodInputs, refused: Refused, tmp_path: Path) -> None:
-    for folder, expected in {tmp_path: "the run is not finished", tmp_path / "nowhere": "the run is not finished"}.items():
+    for folder, expected in {
+        tmp_path: "the run is not finished",
+        tmp_path / "nowhere": "the run is not finished",
+    }.items():
         arguments = [f"--miniweb={good.miniweb}", f"--run={folder}", f"--output_dir={tmp_path / 'out'}"]
         assert f"{folder}: {expected}" in refused("eval clip", *arguments)
     assert "Pass --run RUN_FOLDER" in refused("eval clip", f"--miniweb={good.miniweb}", f"--output_dir={tmp_path}")
@@ -119,7 +120,10 @@ BROKEN_EXPERIMENTS = {
     "unknown key": ("runs: [{name: a, stage: clip, colour: red}]", "unknown key: found colour"),
     "unknown stage": ("runs: [{name: a, stage: paint}]", "unknown stage: found paint"),
     "share in words": ("runs: [{name: a, stage: clip, original_share: half}]", "original_share"),
-    "share above one": ("runs: [{name: a, stage: clip, original_share: 1.2}]", "original_share out of range: found 1.2"),
+    "share above one": (
+        "runs: [{name: a, stage: clip, original_share: 1.2}]",
+        "original_share out of range: found 1.2",
+    ),
     "twice": ("runs: [{name: a, stage: clip}, {name: a, stage: clip}]", "the same run twice"),
     "seed in words": ("runs: [{name: a, stage: clip, seed: lucky}]", "seed"),
 }
