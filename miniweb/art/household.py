@@ -100,7 +100,7 @@ def guitar(pen: Pen, style: str) -> None:
         pen.paint(lean(waist))
         pen.paint(lean(ellipse(50, 60, 9)), "accent")
     elif style == "vee":
-        pen.paint(lean([(40, 40), (60, 40), (88, 84), (76, 96), (50, 74), (24, 96), (12, 84)]))
+        pen.paint(lean([(40, 40), (60, 40), (84, 80), (73, 89), (50, 70), (26, 92), (17, 80)]))
     else:
         pen.paint(lean(ellipse(50, 66, 31)))
         pen.paint(lean(ellipse(50, 66, 18)), "white")

@@ -13,6 +13,10 @@ SHEET_PX = 320
 OUTLINE_UNITS = 4.2
 """About one pixel of a thing 28 pixels wide: outlines are what a small model sees first."""
 
+MARGIN_UNITS = 3
+"""Room around the unit square for outlines and for shapes that lean over its edge."""
+_PX_PER_UNIT = SHEET_PX / (100 + 2 * MARGIN_UNITS)
+
 INKS: dict[str, tuple[int, int, int]] = {
     "dark": (34, 30, 36),
     "white": (255, 252, 240),
@@ -79,11 +83,11 @@ class Pen:
 
     @staticmethod
     def _pixels(units: Number) -> int:
-        return max(1, round(units * SHEET_PX / 100))
+        return max(1, round(units * _PX_PER_UNIT))
 
     @staticmethod
     def _scaled(shape: Shape) -> list[Point]:
-        return [(x * SHEET_PX / 100, y * SHEET_PX / 100) for x, y in shape]
+        return [((x + MARGIN_UNITS) * _PX_PER_UNIT, (y + MARGIN_UNITS) * _PX_PER_UNIT) for x, y in shape]
 
 
 def inked(shapes: Iterable[Shape], ink: Ink = "accent") -> list[tuple[Shape, Ink]]:
