@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -82,6 +83,10 @@ def _built(config: MiniwebConfig, units: list[Unit]) -> Iterator[Unit]:
             for future in as_completed(running):
                 future.result()
                 yield running[future]
+        except BrokenProcessPool as error:
+            raise OSError(
+                "a building process was killed, perhaps for memory; run the same command to continue"
+            ) from error
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise

@@ -16,22 +16,21 @@ PROGRESS = re.compile(r"[\w ]+: \d+/\d+ \w+, ")
 """What `runtime.progress` prints beside the one line when some work was done before the mistake showed."""
 
 Refused = Callable[..., str]
-"""`refused(stage, *arguments, code=2)`: run a stage in this process and return the one line it ends with."""
+"""The fixture `refused`."""
 
 
-@pytest.fixture
-def refused(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Refused:
-    def call(stage: str, *arguments: object, code: int = 2) -> str:
-        capfd.readouterr()
-        with pytest.raises(SystemExit) as leaving:
-            _run(monkeypatch, stage, *arguments)
-        said = capfd.readouterr().err
-        assert leaving.value.code == code, said
-        line = last_line(said)
-        assert line.startswith("error: " if code == 2 else "failed: "), said
-        return line
-
-    return call
+def call_refused(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], stage: str, *arguments: object, code: int
+) -> str:
+    """Run a stage in this process, check exit code and that stderr is one line but for progress; return the line."""
+    capfd.readouterr()
+    with pytest.raises(SystemExit) as leaving:
+        _run(monkeypatch, stage, *arguments)
+    said = capfd.readouterr().err
+    assert leaving.value.code == code, said
+    line = last_line(said)
+    assert line.startswith("error: " if code == 2 else "failed: "), said
+    return line
 
 
 def last_line(stderr: str) -> str:

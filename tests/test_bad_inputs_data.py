@@ -10,6 +10,7 @@ import pyarrow.parquet
 import pytest
 
 from imagetext.sidecars import write_sidecar
+from tests.damage import cut, remove, scribble
 from tests.good_inputs import GoodInputs
 from tests.refusal import Refused
 
@@ -31,29 +32,17 @@ def output(stage: str, folder: Path) -> list[str]:
     return [] if stage == "imagetext inspect" else [f"--output_dir={folder / 'output'}"]
 
 
-def _half(path: Path) -> None:
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2 // 512 * 512])
-
-
-def _remove(path: Path) -> None:
-    path.unlink()
-
-
-def _scribble(path: Path) -> None:
-    path.write_text("not what it should be")
-
-
 def _garble_stats(path: Path) -> None:
     path.write_text('{"count": 8}')
 
 
 SHARD_DAMAGES: dict[str, tuple[str, Callable[[Path], None], str]] = {
-    "tar missing": ("00001.tar", _remove, "00001.tar: shard's tar is missing"),
-    "stats missing": ("00001_stats.json", _remove, "00001.tar: shard has no 00001_stats.json"),
-    "tar truncated": ("00001.tar", _half, "00001.tar: tar is truncated or damaged"),
-    "no tar": ("00001.tar", _scribble, "00001.tar: tar is truncated or damaged"),
+    "tar missing": ("00001.tar", remove, "00001.tar: shard's tar is missing"),
+    "stats missing": ("00001_stats.json", remove, "00001.tar: shard has no 00001_stats.json"),
+    "tar truncated": ("00001.tar", cut, "00001.tar: tar is truncated or damaged"),
+    "no tar": ("00001.tar", scribble, "00001.tar: tar is truncated or damaged"),
     "stats garbled": ("00001_stats.json", _garble_stats, "00001_stats.json: stats file can't be read"),
-    "stats no JSON": ("00001_stats.json", _scribble, "00001_stats.json: stats file can't be read"),
+    "stats no JSON": ("00001_stats.json", scribble, "00001_stats.json: stats file can't be read"),
 }
 
 
@@ -84,10 +73,6 @@ def _other_columns(path: Path) -> None:
     pyarrow.parquet.write_table(pyarrow.table({"key": ["000010000"], "text": ["a caption"]}), path)
 
 
-def _other_shards(path: Path) -> None:
-    write_sidecar(path.parent, "00001", [{"key": "999990000", "re_caption": "Of another web."}])
-
-
 def test_a_refused_command_leaves_its_folder_to_the_corrected_one(
     good: GoodInputs, refused: Refused, tmp_path: Path
 ) -> None:
@@ -99,9 +84,9 @@ def test_a_refused_command_leaves_its_folder_to_the_corrected_one(
 
 
 SIDECAR_DAMAGES: dict[str, tuple[str, Callable[[Path], None], str]] = {
-    "parquet missing": ("00001.parquet", _remove, "sidecar of shard 00001 is missing"),
-    "mark missing": ("00001_stats.json", _remove, "unfinished"),
-    "parquet truncated": ("00001.parquet", _half, "00001.parquet: parquet is damaged"),
+    "parquet missing": ("00001.parquet", remove, "sidecar of shard 00001 is missing"),
+    "mark missing": ("00001_stats.json", remove, "unfinished"),
+    "parquet truncated": ("00001.parquet", cut, "00001.parquet: parquet is damaged"),
     "other columns": ("00001.parquet", _other_columns, "00001.parquet: parquet has no column re_caption"),
 }
 

@@ -2,6 +2,8 @@
 
 import errno
 import os
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import pytest
@@ -47,3 +49,24 @@ def test_a_write_that_fails_anywhere_ends_in_one_line(
     assert "out/" in last_line(said), said
     assert not (tmp_path / "out" / "done.json").exists()
     assert not [path for path in tmp_path.rglob("*.partial*") if path.is_file()]
+
+
+def test_a_killed_process_of_a_build_is_told_in_one_line(
+    refused: Refused, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from miniweb import build
+
+    class Killed(ThreadPoolExecutor):
+        """A pool whose processes die at once."""
+
+        def __init__(self, *_: object) -> None:
+            super().__init__(1)
+
+        def submit(self, *_: object) -> Future[object]:  # type: ignore[override]
+            dead: Future[object] = Future()
+            dead.set_exception(BrokenProcessPool())
+            return dead
+
+    monkeypatch.setattr(build, "ProcessPoolExecutor", Killed)
+    said = refused("miniweb", f"--output_dir={tmp_path / 'web'}", "--processes=2", code=1)
+    assert said.endswith("a building process was killed, perhaps for memory; run the same command to continue")

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.damage import cut, remove, scribble
 from tests.good_inputs import GoodInputs
 from tests.refusal import Refused
 
@@ -15,30 +16,18 @@ EXPERIMENTS = ROOT / "configs" / "experiments" / "quick.yaml"
 FINDINGS = ROOT / "configs" / "experiments" / "findings.yaml"
 
 
-def _half(path: Path) -> None:
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2 // 512 * 512])
-
-
-def _scribble(path: Path) -> None:
-    path.write_text("not what it should be")
-
-
-def _remove(path: Path) -> None:
-    path.unlink()
-
-
 DATA_DAMAGES: dict[str, tuple[str, str, Callable[[Path], None]]] = {
-    "manifest missing": ("eval clip", "manifest.json", _remove),
-    "manifest garbled": ("eval clip", "manifest.json", _scribble),
-    "benchmark shard missing": ("eval clip", "benchmarks/swap/test/0.tar", _remove),
-    "benchmark shard cut": ("eval clip", "benchmarks/swap/test/0.tar", _half),
-    "benchmark count garbled": ("eval clip", "benchmarks/kinds/test/nshards.txt", _scribble),
-    "class names missing": ("eval clip", "benchmarks/kinds/classnames.txt", _remove),
-    "held-out shard missing": ("eval captions", "web_heldout/00000.tar", _remove),
-    "held-out shard cut": ("eval captions", "web_heldout/00000.tar", _half),
-    "judges' shard cut": ("eval judges", "judges/train/00000.tar", _half),
-    "prompts missing": ("eval images", "prompts/raw.jsonl", _remove),
-    "prompts garbled": ("eval images", "prompts/raw.jsonl", _scribble),
+    "manifest missing": ("eval clip", "manifest.json", remove),
+    "manifest garbled": ("eval clip", "manifest.json", scribble),
+    "benchmark shard missing": ("eval clip", "benchmarks/swap/test/0.tar", remove),
+    "benchmark shard cut": ("eval clip", "benchmarks/swap/test/0.tar", cut),
+    "benchmark count garbled": ("eval clip", "benchmarks/kinds/test/nshards.txt", scribble),
+    "class names missing": ("eval clip", "benchmarks/kinds/classnames.txt", remove),
+    "held-out shard missing": ("eval captions", "web_heldout/00000.tar", remove),
+    "held-out shard cut": ("eval captions", "web_heldout/00000.tar", cut),
+    "judges' shard cut": ("eval judges", "judges/train/00000.tar", cut),
+    "prompts missing": ("eval images", "prompts/raw.jsonl", remove),
+    "prompts garbled": ("eval images", "prompts/raw.jsonl", scribble),
 }
 
 
@@ -53,9 +42,9 @@ def test_damaged_data_is_named(damage: str, good: GoodInputs, refused: Refused, 
 
 
 CAPTION_DAMAGES: dict[str, tuple[str, Callable[[Path], None]]] = {
-    "parquet missing": ("00000.parquet", _remove),
-    "mark missing": ("00000_stats.json", _remove),
-    "parquet cut": ("00000.parquet", _half),
+    "parquet missing": ("00000.parquet", remove),
+    "mark missing": ("00000_stats.json", remove),
+    "parquet cut": ("00000.parquet", cut),
 }
 
 
@@ -76,7 +65,7 @@ def test_recaptions_that_do_not_exist_are_named(stage: str, good: GoodInputs, re
     assert str(tmp_path / "nowhere") in refused(stage, *arguments, f"--output_dir={tmp_path / 'out'}")
 
 
-@pytest.mark.parametrize("break_it", [_half, _scribble, _remove])
+@pytest.mark.parametrize("break_it", [cut, scribble, remove])
 def test_damaged_judges_are_named(
     break_it: Callable[[Path], None], good: GoodInputs, refused: Refused, tmp_path: Path
 ) -> None:
