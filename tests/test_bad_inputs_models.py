@@ -85,11 +85,12 @@ def flag(stage: str, model: Path) -> str:
     return f"--{name}={model}"
 
 
-@pytest.mark.parametrize("damage", DAMAGES)
-@pytest.mark.parametrize("stage", READERS)
+@pytest.mark.parametrize(
+    ("stage", "damage"),
+    # A vision tower has no tokenizer: the captioner learns its own.
+    [(stage, damage) for stage in READERS for damage in DAMAGES if stage != "llava_train" or "tokenizer" not in damage],
+)
 def test_a_damaged_model_is_named(stage: str, damage: str, good: GoodInputs, refused: Refused, tmp_path: Path) -> None:
-    if stage == "llava_train" and "tokenizer" in damage:
-        pytest.skip("the captioner's tokenizer is its own; a vision tower has none")
     source = model_read_by(stage, good)
     shutil.copytree(source, tmp_path / "model", ignore=shutil.ignore_patterns("checkpoints"))
     DAMAGES[damage](tmp_path / "model")
