@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from miniweb.art.backgrounds import background
+from miniweb.art.pen import SHEET_SIDES
 from miniweb.art.sprites import sprite
 from miniweb.scene import Scene
 from runtime.seeds import numpy_generator
@@ -17,12 +18,15 @@ JPEG_QUALITY = 92
 
 
 def render(scene: Scene, generator: np.random.Generator, width_px: int, height_px: int) -> Image.Image:
-    """Draw a scene; its things lie whole in the central square, and the generator varies the background alone."""
+    """Draw a scene; its things lie in the central square, and the generator varies the background alone.
+
+    A thing's scale is the side of its unit square; outlines and leaning parts may reach into the sheet's margin.
+    """
     image = background(scene.background, generator, width_px, height_px)
     side = min(width_px, height_px)
     left, top = (width_px - side) / 2, (height_px - side) / 2
     for thing in scene.things:
-        side_px = round(thing.scale * side)
+        side_px = round(thing.scale * side * SHEET_SIDES)
         picture = sprite(thing.species, thing.colour, side_px)
         corner = (round(left + thing.x * side - side_px / 2), round(top + thing.y * side - side_px / 2))
         image.paste(picture, corner, picture)

@@ -15,7 +15,9 @@ OUTLINE_UNITS = 4.2
 
 MARGIN_UNITS = 3
 """Room around the unit square for outlines and for shapes that lean over its edge."""
-_PX_PER_UNIT = SHEET_PX / (100 + 2 * MARGIN_UNITS)
+SHEET_SIDES = 1 + 2 * MARGIN_UNITS / 100
+"""Side of the sheet, in sides of the unit square."""
+_PX_PER_UNIT = SHEET_PX / (100 * SHEET_SIDES)
 
 INKS: dict[str, tuple[int, int, int]] = {
     "dark": (34, 30, 36),

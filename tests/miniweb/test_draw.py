@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from miniweb.art.pen import SHEET_SIDES
 from miniweb.art.sprites import sprite
 from miniweb.draw import contact_sheet, encode, render
 from miniweb.scene import Scene, Thing
@@ -18,10 +19,11 @@ def pixels(image: Image.Image) -> np.ndarray:
 
 def test_every_species_is_drawn_and_told_apart_from_its_kin() -> None:
     for kind in KINDS:
-        drawn = {species.name: np.asarray(sprite(species.name, "red", 24), dtype=float) for species in SPECIES[kind]}
+        side_px = round(24 * SHEET_SIDES)
+        drawn = {one.name: np.asarray(sprite(one.name, "red", side_px), dtype=float) for one in SPECIES[kind]}
         for first, second in combinations(drawn, 2):
             changed = np.abs(drawn[first] - drawn[second]).max(axis=-1) > 60
-            assert changed.mean() > 0.05, f"{first} and {second} look alike at 24 pixels"
+            assert changed.mean() * SHEET_SIDES**2 > 0.05, f"{first} and {second} look alike at 24 pixels"
 
 
 def test_every_species_shows_its_colour() -> None:
