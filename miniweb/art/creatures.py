@@ -40,8 +40,8 @@ def bird(pen: Pen, style: str) -> None:
     else:
         pen.paint([(24, 50), (4, 46), (6, 64), (28, 66)], "shade")
     if style == "crest":
-        for degrees in (-30, 0, 30):
-            pen.paint(rotate([(61, 34), (66, 8), (71, 34)], degrees, 66, 34), "accent")
+        for degrees in (-38, 0, 38):
+            pen.paint(rotate([(59, 34), (66, 4), (73, 34)], degrees, 66, 34), "accent")
     stripes = inked(bars((24, 40, 56), 7)) if style == "striped" else []
     _bird_body(pen, 48, 60, stripes)
     if style != "striped":
