@@ -62,7 +62,7 @@ def test_five_kills_change_no_result(undisturbed: Path, tmp_path: Path) -> None:
     runs = tmp_path / "runs"
     for seed in KILL_SEEDS:
         process = start_quick(runs)
-        time.sleep(random.Random(seed).uniform(10, 90))
+        time.sleep(random.Random(seed).uniform(20, 120))
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
     finish_quick(runs)
