@@ -31,7 +31,11 @@ class ClipTrainConfig:
     context_length: int = 80
     """Tokens that a caption may have; longer ones are truncated and counted."""
     vocab_size: int = 4000
-    """Most entries of the tokenizer trained on the run's captions."""
+    """Most entries of the tokenizer that is trained before the model."""
+    tokenizer_data: DataConfig | None = None
+    """Data whose captions the tokenizer is trained on; the run's own data if null. Runs that are to be compared share
+    it, as the paper's share bert-base-uncased.
+    """
     seed: int = 0
     """Seed of everything random: initial weights, order, captions, crops."""
 

@@ -1,4 +1,4 @@
-"""The tokenizer that a run trains on its own captions, read as open_clip will read it from the export."""
+"""The tokenizer that a run trains before its model, read as open_clip will read it from the export."""
 
 from collections.abc import Iterable
 from pathlib import Path

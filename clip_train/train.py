@@ -29,7 +29,8 @@ def train(config: ClipTrainConfig) -> None:
         return
     preset = find_preset(config.model)
     tokenizer_folder = run.folder / "tokenizer"
-    prepare_tokenizer(tokenizer_folder, preset, training_captions(config.data), config.vocab_size)
+    captions = tokenizer_captions(config.tokenizer_data or config.data)
+    prepare_tokenizer(tokenizer_folder, preset, captions, config.vocab_size)
     tokenizer = read_tokenizer(tokenizer_folder, config.context_length)
     architecture = model_config(
         preset,
@@ -68,7 +69,7 @@ def build_source(config: ClipTrainConfig, tokenizer: TextTokenizer) -> MixedLoad
     )
 
 
-def training_captions(data: DataConfig) -> Iterator[str]:
+def tokenizer_captions(data: DataConfig) -> Iterator[str]:
     """Yield every caption of the data, the shards' own first, then each sidecar's."""
     shards = list_shards(data.shards)
     for shard in shards:

@@ -52,6 +52,19 @@ def test_text_features_ignore_what_follows_the_end(name: str, end_id: int) -> No
         torch.testing.assert_close(model.encode_text(ids), model.encode_text(changed))
 
 
+def test_a_text_starts_as_the_average_of_its_words() -> None:
+    model = build_model(config_of("b_base"), seed=0).eval()
+    rows = [
+        [2, 7, 8, 9, 10, WORDPIECE_END_ID],
+        [2, 10, 9, 8, 7, WORDPIECE_END_ID],
+        [2, 17, 18, 19, 20, WORDPIECE_END_ID],
+    ]
+    ids = torch.nn.functional.pad(torch.tensor(rows), (0, 6))
+    with torch.no_grad():
+        text, reordered, other = model.encode_text(ids, normalize=True)
+    assert text @ reordered > 0.9 > 0.7 > text @ other
+
+
 def test_config_builds_an_equal_model_in_open_clips_own_factory(tmp_path) -> None:
     import json
 

@@ -39,7 +39,8 @@ def test_open_clip_loads_the_export_with_equal_features(name: str, tmp_path: Pat
     with torch.no_grad():
         theirs = loaded(image, ids)
         mine = model(image, ids)
-    assert torch.equal(theirs[0], mine["image_features"])
+    # Convolutions are summed in another order here: the model in training keeps channels last.
+    torch.testing.assert_close(theirs[0], mine["image_features"])
     assert torch.equal(theirs[1], mine["text_features"])
     assert torch.equal(theirs[2], mine["logit_scale"])
 

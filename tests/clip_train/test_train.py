@@ -123,6 +123,17 @@ def test_learns_to_tell_colours_apart(web: Path, tmp_path: Path) -> None:
     assert ((images @ texts.T).argmax(dim=1) == torch.arange(6)).float().mean() > 0.8
 
 
+def test_arms_given_the_same_tokenizer_data_share_a_tokenizer(web: Path, tmp_path: Path) -> None:
+    shared = DataConfig(shards=web / "shards", sidecars={"recaption": web / "recaption"})
+    originals = DataConfig(shards=web / "shards")
+    files = {}
+    for name, changes in {"own": {}, "shared": {"tokenizer_data": shared}}.items():
+        train(config_of(web, tmp_path / name, data=originals, mix=CaptionMixConfig(original_share=1.0), **changes))
+        files[name] = (tmp_path / name / "export" / "tokenizer.json").read_text()
+    train(config_of(web, tmp_path / "mixed", tokenizer_data=shared))
+    assert (tmp_path / "mixed" / "export" / "tokenizer.json").read_text() == files["shared"] != files["own"]
+
+
 def test_tokenizer_knows_both_sources(web: Path, tmp_path: Path) -> None:
     train(config_of(web, tmp_path))
     vocabulary = (tmp_path / "export" / "tokenizer.json").read_text()
