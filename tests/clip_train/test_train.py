@@ -158,7 +158,6 @@ def test_wrong_settings_are_refused(web: Path, tmp_path: Path, changes: dict, me
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--mix.others", "{rewrite: 1.0}"], "rewrite"),
         (["--data.sidecars.recaption", "nowhere"], "sidecar of shard 00000 is missing"),
         (["--data.shards", "nowhere"], "nowhere"),
     ],
@@ -167,6 +166,15 @@ def test_inputs_that_are_not_there_are_named(web: Path, tmp_path: Path, flags: l
     (tmp_path / "config.yaml").write_text(to_yaml(config_of(web, tmp_path / "run")))
     with pytest.raises(UserError, match=message):
         main(["--config", str(tmp_path / "config.yaml"), *flags])
+
+
+def test_caption_source_that_is_not_there_is_named(
+    web: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "config.yaml").write_text(to_yaml(config_of(web, tmp_path / "run")))
+    with pytest.raises(SystemExit, match="2"):
+        main(["--config", str(tmp_path / "config.yaml"), "--mix.others", "{rewrite: 1.0}"])
+    assert "caption source rewrite does not exist" in capsys.readouterr().err
 
 
 def test_mistake_on_the_command_line_ends_in_one_line(web: Path, tmp_path: Path) -> None:
