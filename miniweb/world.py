@@ -80,11 +80,11 @@ class Wheel:
 class Domain:
     """How often what occurs in one family of pictures. All shares are relative and need not add up to one."""
 
-    num_things_shares: Sequence[float] = (0.42, 0.30, 0.18, 0.10)
+    num_things_shares: Sequence[float] = (0.56, 0.26, 0.12, 0.06)
     """Of scenes with one, two, three and four things."""
     background_shares: Mapping[str, float] = field(default_factory=lambda: dict.fromkeys(BACKGROUNDS, 1.0))
     kind_shares: Mapping[str, float] = field(default_factory=lambda: dict.fromkeys(KINDS, 1.0))
-    large_share: float = 0.65
+    large_share: float = 0.75
     """Of large things."""
     repeat_share: float = 0.12
     """Of scenes with two things or more in which one thing has a double: same species, colour and size."""

@@ -56,6 +56,11 @@ def _our_size(export: Path) -> tuple[str, str, str, str]:
 
 
 def _tower(tower: Mapping[str, Any]) -> str:
+    """Write width/layers/heads of a transformer, layers by stage of a ResNet, or the name of a timm tower."""
+    if "timm_model_name" in tower:
+        return f"timm {tower['timm_model_name']}"
+    if isinstance(tower["layers"], list):
+        return f"ResNet {tower['width']}/{'-'.join(str(number) for number in tower['layers'])}"
     heads = tower.get("heads") or tower["width"] // tower.get("head_width", 64)
     return f"{tower['width']}/{tower['layers']}/{heads}"
 
