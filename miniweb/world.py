@@ -80,7 +80,7 @@ class Wheel:
 class Domain:
     """How often what occurs in one family of pictures. All shares are relative and need not add up to one."""
 
-    num_things_shares: Sequence[float] = (0.56, 0.26, 0.12, 0.06)
+    num_things_shares: Sequence[float] = (0.42, 0.30, 0.18, 0.10)
     """Of scenes with one, two, three and four things."""
     background_shares: Mapping[str, float] = field(default_factory=lambda: dict.fromkeys(BACKGROUNDS, 1.0))
     kind_shares: Mapping[str, float] = field(default_factory=lambda: dict.fromkeys(KINDS, 1.0))

@@ -96,8 +96,12 @@ def _shuffled(context: Context, entry: RunEntry) -> Job:
 
 
 def clip(context: Context, entry: RunEntry) -> Job:
-    """Train a CLIP on one caption mix."""
-    return _mixed(context, entry, "clip_train", {}, ())
+    """Train a CLIP on one caption mix; all arms read with one tokenizer, as the paper's read with BERT's."""
+    tokenizer_data = {
+        "tokenizer_data.shards": context.at.data / "web",
+        "tokenizer_data.sidecars.recaption": context.at.data / CAPTIONS_IN_DATA["oracle"],
+    }
+    return _mixed(context, entry, "clip_train", tokenizer_data, ())
 
 
 def dit(context: Context, entry: RunEntry) -> Job:

@@ -49,3 +49,9 @@ def test_knockouts_change_the_captions_they_name() -> None:
     assert argument(jobs["clip/b_base-k3-p0.8-s0"], "--data.sidecars.recaption").endswith("recaption/web_k3")
     assert argument(jobs["clip/b_base-k4-p0.8-s0"], "--data.sidecars.recaption").endswith("data/web_paraphrase")
     assert "--data.sidecars.original" not in jobs["clip/b_base-p0.8-s0"].arguments
+
+
+def test_all_clip_arms_read_with_one_tokenizer() -> None:
+    jobs = [job for job in jobs_of("mini_full").values() if job.stage == "clip"]
+    assert len({argument(job, "--tokenizer_data.sidecars.recaption") for job in jobs}) == 1
+    assert len({argument(job, "--tokenizer_data.shards") for job in jobs}) == 1
