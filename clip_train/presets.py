@@ -90,10 +90,11 @@ MODELS: dict[str, ModelPreset] = {
     },
     "foundation": ModelPreset(
         family="openai",
-        vision=Transformer(width=128, layers=4),
+        # The captioner reads the last layer but one: it gets four.
+        vision=Transformer(width=128, layers=5),
         text=Transformer(width=128, layers=3),
         embed_dim=128,
-        patch_size_px=8,
+        patch_size_px=16,
         image_mean=OPENAI_MEAN,
         image_std=OPENAI_STD,
     ),

@@ -12,12 +12,17 @@ from typing import Any
 Pair = tuple[str, str]
 
 
-def count_words(texts: Iterable[str], backend: Any) -> Counter[str]:
-    """Count words as a `tokenizers.Tokenizer` normalises and cuts them; it must cut at white space."""
-    pieces = Counter(piece for text in texts for piece in text.split())
+def count_words(texts: Iterable[str], backend: Any, *, leading_space: bool = False) -> Counter[str]:
+    """Count words as a `tokenizers.Tokenizer` normalises and cuts them; it must cut at white space.
+
+    With `leading_space`, a word keeps the space before it, as in byte-level tokenizers after GPT-2.
+    """
+    mark = " " if leading_space else ""
+    pieces = Counter(mark * (place > 0) + piece for text in texts for place, piece in enumerate(text.split()))
     words: Counter[str] = Counter()
     for piece, count in pieces.items():
-        for word, _ in backend.pre_tokenizer.pre_tokenize_str(backend.normalizer.normalize_str(piece)):
+        normalised = backend.normalizer.normalize_str(piece) if backend.normalizer else piece
+        for word, _ in backend.pre_tokenizer.pre_tokenize_str(normalised):
             words[word] += count
     return words
 

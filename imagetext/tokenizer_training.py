@@ -96,9 +96,9 @@ def train_clip_bpe(texts: Iterable[str], vocab_size: int, folder: Path) -> Path:
 
 def train_llama_bpe(texts: Iterable[str], vocab_size: int, folder: Path) -> Path:
     """Train a byte-level BPE in LLaMA-3's format: its special tokens, then <image> and <pad>, and its chat template."""
-    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 
-    _merges_left(vocab_size, 256 + len(_LLAMA_SPECIAL_TOKENS))
+    num_merges = _merges_left(vocab_size, 256 + len(_LLAMA_SPECIAL_TOKENS))
     backend = Tokenizer(models.BPE(ignore_merges=True))
     backend.pre_tokenizer = pre_tokenizers.Sequence(
         [
@@ -107,12 +107,11 @@ def train_llama_bpe(texts: Iterable[str], vocab_size: int, folder: Path) -> Path
         ]
     )
     backend.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=vocab_size - len(_LLAMA_SPECIAL_TOKENS),
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    backend.train_from_iterator(texts, trainer)
+    words = count_words(texts, backend, leading_space=True)
+    merges: Any = learn_merges({tuple(word): count for word, count in words.items()}, num_merges, add)
+    tokens = [*sorted(pre_tokenizers.ByteLevel.alphabet()), *("".join(pair) for pair in merges)]
+    vocab = {token: index for index, token in enumerate(dict.fromkeys(tokens))}
+    backend.model = models.BPE(vocab=vocab, merges=merges, ignore_merges=True)
     return _save(_llama_tokenizer(backend), folder)
 
 

@@ -49,6 +49,21 @@ class LanguageModelConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ShortFirstConfig:
+    """A curriculum: a phase's first updates read only the conversations whose answers are short."""
+
+    num_updates: int
+    """Updates before all conversations are read."""
+    max_answer_words: int
+    """Most words that the answers of a short conversation have in all."""
+
+    def __post_init__(self) -> None:
+        for name in ("num_updates", "max_answer_words"):
+            if getattr(self, name) < 1:
+                raise UserError("out of range", where=f"short_first.{name}", found=getattr(self, name), wanted=">= 1")
+
+
+@dataclass(frozen=True, kw_only=True)
 class PhaseConfig:
     """One phase: what it reads, what it moves, how long."""
 
@@ -62,6 +77,8 @@ class PhaseConfig:
     """chat: LLaMA-3's turns, answers supervised; plain: image then answer, the question dropped, as LLaVA aligns."""
     vision_tower_learning_rate_multiplier: float = 1.0
     """Factor on the learning rate of the vision tower, where it is trainable."""
+    short_first: ShortFirstConfig | None = None
+    """Read short answers first: the fewer things a caption names, the plainer what each word is about."""
 
     def __post_init__(self) -> None:
         if not self.conversations:
@@ -71,6 +88,11 @@ class PhaseConfig:
         if self.loop.ema_decay is not None:
             found, wanted = self.loop.ema_decay, "null: the next phase continues from the weights themselves"
             raise UserError("captioners are published without averaging", where="ema_decay", found=found, wanted=wanted)
+        if self.short_first is not None and self.short_first.num_updates >= self.loop.num_updates:
+            found, wanted = self.short_first.num_updates, f"fewer than the phase's {self.loop.num_updates} updates"
+            raise UserError(
+                "no update is left for the others", where="short_first.num_updates", found=found, wanted=wanted
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,6 +119,8 @@ class FineTuneConfig:
     """The language model to build."""
     image_folder: str = "images"
     """Folder inside the data folder that the conversations' image paths start from."""
+    pad_images: bool = True
+    """Pad pictures to a square, as LLaVA-1.5 does; otherwise keep the central square, as its CLIP does."""
     seed: int = 0
     """Seed of everything random."""
     max_bad_share: float = 0.01

@@ -6,7 +6,7 @@ in alignment; the miniature presets say in their headers where and why they depa
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from safetensors.torch import save_file
@@ -75,7 +75,7 @@ def _prepare(config: FineTuneConfig, run: Run) -> Workbench:
         seed=config.seed,
         attention=captioner_attention(device),
     )
-    geometry = read_geometry(config.vision_tower).padded()
+    geometry = replace(read_geometry(config.vision_tower), pad=config.pad_images)
     return Workbench(config=config, run=run, corpus=corpus, tokenizer=tokenizer, geometry=geometry, llava=llava)
 
 
@@ -136,4 +136,5 @@ def _source(bench: Workbench, name: PhaseName) -> ConversationSource:
         pad_id=int(bench.tokenizer.pad_token_id),
         max_bad_share=bench.config.max_bad_share,
         seed_parts=(bench.config.seed, name),
+        short_first=phase.short_first,
     )

@@ -1,7 +1,7 @@
 """From a decoded picture to the pixels a captioner sees; training, captioning and the published processor agree."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -43,10 +43,6 @@ class PixelGeometry:
         if self.pad:
             return pad_to_square(image, self.image_size_px, fill=self.fill)
         return resize_center_crop(image, self.image_size_px)
-
-    def padded(self) -> "PixelGeometry":
-        """Return the same geometry with LLaVA-1.5's padding: its CLIP itself crops, its captioner pads."""
-        return replace(self, pad=True)
 
     def published(self) -> LlavaImageProcessor:
         """Return the transformers processor that makes the same pixels."""

@@ -3,14 +3,14 @@
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from imagetext.conversations import Conversation, Rendered
 from imagetext.decode import DecodeError
 from llava_train.batch import ConversationBatch, RenderedSample, collate
-from llava_train.order import epoch_order
+from llava_train.config import ShortFirstConfig
+from llava_train.order import ReadingOrder
 from llava_train.pixel_cache import PixelCache
 from llava_train.pixels import PixelGeometry
 from runtime.errors import UserError
@@ -26,7 +26,7 @@ MAX_CACHED_RECORDS = 50_000
 class ConversationSource:
     """Implement the loop's counting batch source over LLaVA conversations.
 
-    Global position i is sample `order(epoch)[i mod n]` of epoch `i div n`; epochs run on without a drop.
+    `ReadingOrder` says which sample has global position i; epochs run on without a drop.
     A sample whose picture can't be decoded, or that is too long, leaves a hole in its batch and is counted.
     """
 
@@ -42,6 +42,7 @@ class ConversationSource:
         pad_id: int,
         max_bad_share: float,
         seed_parts: tuple[int | str, ...],
+        short_first: ShortFirstConfig | None = None,
     ):
         self._conversations = conversations
         self._images = images
@@ -52,10 +53,13 @@ class ConversationSource:
         self._max_length_tokens = max_length_tokens
         self._pad_id = pad_id
         self._max_bad_share = max_bad_share
-        self._seed_parts = seed_parts
         # Characters stand in for tokens: sorting needs no exact lengths, and nothing is tokenized before its turn.
-        self._lengths = [sum(len(turn.text) for turn in record.turns) for record in conversations]
-        self._order = lru_cache(maxsize=2)(self._epoch_order)
+        lengths = [sum(len(turn.text) for turn in record.turns) for record in conversations]
+        short = [] if short_first is None else _short(conversations, short_first)
+        num_short_updates = 0 if short_first is None else short_first.num_updates
+        self._order = ReadingOrder(
+            lengths, loop.batch_size, seed_parts, short=short, num_short_updates=num_short_updates
+        )
         self._pixels = PixelCache(geometry)
         self._bad: dict[int, str] = {}
         self._rendered: dict[int, Rendered] = {}
@@ -98,18 +102,13 @@ class ConversationSource:
         self._num_drawn = sum(int(state["drawn"]) for state in states)
         self._bad = {int(index): str(reason) for state in states for index, reason in state["bad"].items()}
 
-    def _epoch_order(self, epoch: int) -> Sequence[int]:
-        order = epoch_order(self._lengths, self._batch_size, *self._seed_parts, epoch=epoch)
-        return [int(index) for index in order]
-
     def _batch(self, positions: range) -> ConversationBatch:
         samples = [self._sample(position) for position in positions]
         self._num_drawn += len(samples)
         return collate([sample for sample in samples if sample is not None], self._pad_id)
 
     def _sample(self, position: int) -> RenderedSample | None:
-        epoch, place = divmod(position, len(self._conversations))
-        index = self._order(epoch)[place]
+        index = self._order.sample(position)
         if index in self._bad:
             return None
         record = self._conversations[index]
@@ -142,3 +141,15 @@ class ConversationSource:
                 wanted=f"at most {self._max_bad_share:.1%}",
                 fix="Repair the data, or raise max_bad_share.",
             )
+
+
+def _short(conversations: Sequence[Conversation], config: ShortFirstConfig) -> list[int]:
+    """Return the conversations with short answers; raises UserError when there is none."""
+    words = [
+        sum(len(turn.text.split()) for turn in record.turns if turn.role == "assistant") for record in conversations
+    ]
+    short = [index for index, num_words in enumerate(words) if num_words <= config.max_answer_words]
+    if not short:
+        where, wanted = "short_first.max_answer_words", f"at least {min(words)}, the fewest there are"
+        raise UserError("no answer is as short", where=where, found=config.max_answer_words, wanted=wanted)
+    return short

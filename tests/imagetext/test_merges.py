@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from imagetext.merges import learn_merges
-from imagetext.tokenizer_training import train_clip_bpe, train_wordpiece
+from imagetext.tokenizer_training import train_clip_bpe, train_llama_bpe, train_wordpiece
 
 
 def slow_merges(words: dict[tuple[str, ...], int], num_merges: int) -> list[tuple[str, str]]:
@@ -46,7 +46,7 @@ def test_known_merges() -> None:
     assert learn_merges(words, 3, add) == [("e", "s"), ("es", "t"), ("l", "o")]
 
 
-@pytest.mark.parametrize("train", [train_wordpiece, train_clip_bpe])
+@pytest.mark.parametrize("train", [train_wordpiece, train_clip_bpe, train_llama_bpe])
 def test_vocabulary_is_a_function_of_the_captions(train, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     captions = [
         "a red house beside two trees",

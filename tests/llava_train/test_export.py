@@ -15,7 +15,7 @@ from transformers import AutoProcessor, GenerationConfig, LlavaForConditionalGen
 from imagetext.conversations import PAPER_PROMPT, render_prompt
 from llava_train.export import published_name
 from llava_train.model import load_captioner
-from llava_train.pixels import Normaliser, read_geometry
+from llava_train.pixels import Normaliser, PixelGeometry, read_geometry
 from tests.llava_train import tiny
 
 
@@ -75,6 +75,15 @@ def test_processor_pixels_equal_training_pixels_on_a_wide_image(export: Path, wi
     # torchvision's own bicubic rounds some pixels to the neighbouring one of 256 levels.
     one_level = 1.01 / 255 / min(geometry.std)
     assert (by_torchvision - trained).abs().max() <= one_level
+
+
+def test_processor_pixels_equal_training_pixels_without_padding(tmp_path: Path, wide_image: Image.Image) -> None:
+    geometry = PixelGeometry(image_size_px=16, mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.4), pad=False)
+    geometry.published().save_pretrained(tmp_path)
+    assert read_geometry(tmp_path) == geometry
+    trained = Normaliser(geometry)(torch.from_numpy(geometry.prepare(wide_image))[None])
+    published = LlavaImageProcessorPil.from_pretrained(tmp_path)(wide_image, return_tensors="pt")["pixel_values"]
+    torch.testing.assert_close(published, trained, rtol=0, atol=2e-6)
 
 
 def test_processor_renders_the_prompt_as_training_does(export: Path, wide_image: Image.Image) -> None:

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llava_train.order import epoch_order
+from llava_train.order import ReadingOrder, epoch_order
 
 
 @given(st.lists(st.integers(1, 500), min_size=1, max_size=300), st.integers(1, 17), st.integers(0, 3))
@@ -32,3 +32,13 @@ def test_batches_hold_like_lengths() -> None:
     unsorted = 1 - np.mean(lengths) / np.asarray(lengths).reshape(-1, 32).max(axis=1).mean()
     assert unsorted > 0.4
     assert padding_share < 0.1
+
+
+def test_short_samples_come_first_for_as_many_updates_as_asked() -> None:
+    lengths = [3, 9, 4, 9, 9, 5, 9, 9]
+    order = ReadingOrder(lengths, 3, (0, "align"), short=[0, 2, 5], num_short_updates=2)
+    read = [order.sample(position) for position in range(6 + 16)]
+    assert [sorted(read[start : start + 3]) for start in (0, 3)] == [[0, 2, 5]] * 2
+    plain = ReadingOrder(lengths, 3, (0, "align"))
+    assert read[6:] == [plain.sample(position) for position in range(16)]
+    assert sorted(read[6:14]) == list(range(8))

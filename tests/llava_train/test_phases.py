@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 from llava_train import phases
+from llava_train.config import ShortFirstConfig
 from runtime.errors import UserError
 from runtime.run import Run
 from tests.llava_train import tiny
@@ -115,6 +116,22 @@ def test_wrong_clip_directory_is_named(root: Path, tmp_path: Path) -> None:
     config = dataclasses.replace(tiny.config(root, tmp_path / "run"), vision_tower=tmp_path)
     with pytest.raises(UserError, match=r"no model here: found no config\.json, wanted a model folder of type clip"):
         phases.fine_tune(config)
+
+
+def test_curriculum_without_a_short_answer_is_refused(root: Path, tmp_path: Path) -> None:
+    config = tiny.config(root, tmp_path / "run")
+    detail = dataclasses.replace(config.detail, short_first=ShortFirstConfig(num_updates=1, max_answer_words=4))
+    with pytest.raises(UserError, match=r"max_answer_words: no answer is as short: found 4, wanted at least 5"):
+        phases.fine_tune(dataclasses.replace(config, phases=["detail"], detail=detail))
+
+
+@pytest.mark.parametrize(("num_updates", "max_answer_words"), [(0, 5), (1, 0), (3, 5)])
+def test_curriculum_leaves_updates_on_both_sides(root: Path, num_updates: int, max_answer_words: int) -> None:
+    detail = tiny.config(root, root / "unused").detail
+    with pytest.raises(UserError, match=r"short_first\.(num_updates|max_answer_words): "):
+        dataclasses.replace(
+            detail, short_first=ShortFirstConfig(num_updates=num_updates, max_answer_words=max_answer_words)
+        )
 
 
 def test_phases_out_of_order_are_refused(root: Path, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 
 from imagetext.conversations import PAPER_PROMPT
-from llava_train.config import FineTuneConfig, LanguageModelConfig, PhaseConfig
+from llava_train.config import FineTuneConfig, LanguageModelConfig, PhaseConfig, ShortFirstConfig
 from runtime.loop_config import LoopConfig
 
 COLOURS = {"red": (220, 30, 30), "green": (30, 200, 40), "blue": (30, 40, 220), "white": (250, 250, 250)}
@@ -88,7 +88,10 @@ def config(root: Path, output_dir: Path, *, num_updates: int = 3, checkpoint_eve
             conversations=["instruct.json", "detail.json"], trainable=["projector", "language_model"], loop=loop
         ),
         detail=PhaseConfig(
-            conversations=["detail.json"], trainable=["vision_tower", "projector", "language_model"], loop=loop
+            conversations=["detail.json"],
+            trainable=["vision_tower", "projector", "language_model"],
+            loop=loop,
+            short_first=ShortFirstConfig(num_updates=1, max_answer_words=5) if num_updates > 1 else None,
         ),
     )
 
