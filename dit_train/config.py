@@ -20,12 +20,18 @@ class NoiseConfig:
     """
     shift: float = 1.0
     """Above 1 moves levels towards noise, in training and in sampling alike."""
+    draws_per_image: int = 1
+    """Times an image is noised in an update, its caption read once; the image's loss is their average."""
 
     def __post_init__(self) -> None:
         if not self.logit_std > 0:
             raise UserError("no such spread", where="noise.logit_std", found=self.logit_std, wanted="more than 0")
         if not self.shift > 0:
             raise UserError("no such shift", where="noise.shift", found=self.shift, wanted="more than 0")
+        if self.draws_per_image < 1:
+            raise UserError(
+                "out of range", where="noise.draws_per_image", found=self.draws_per_image, wanted="1 or more"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +66,10 @@ class DitTrainConfig:
     """Add the average of the caption's tokens to the time embedding."""
     zero_init_text_out: bool = True
     """Start with cross-attention switched off, as PixArt does; off binds text to objects earlier."""
+    text_starts_averaged: bool = False
+    """Start with cross-attention adding a share of the average token, in place of random projections."""
+    text_embeddings: bool = False
+    """Read the text encoder's token embeddings in place of its last hidden state."""
     predicts_image: bool = False
     """Let the last layer give the image, from which the velocity follows (arXiv 2511.13720), and not the velocity."""
     seed: int = 0
@@ -76,6 +86,11 @@ class DitTrainConfig:
         if not 0 <= self.caption_dropout < 1:
             found = self.caption_dropout
             raise UserError("no such share", where="caption_dropout", found=found, wanted="a share in [0, 1)")
+        if self.text_starts_averaged and self.zero_init_text_out:
+            fix = "Set zero_init_text_out to false."
+            raise UserError(
+                "two ways to start", where="text_starts_averaged", found=True, wanted="one of them", fix=fix
+            )
         for name in ("head_layers", "text_window_tokens"):
             if getattr(self, name) < 1:
                 raise UserError("out of range", where=name, found=getattr(self, name), wanted="1 or more")

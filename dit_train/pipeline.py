@@ -37,8 +37,11 @@ class TextDiTPipeline(DiffusionPipeline):
             max_length=self.text_encoder.config.max_position_embeddings,
             return_tensors="pt",
         ).to(self._execution_device)
-        encoded = self.text_encoder(input_ids=tokens.input_ids)
-        return self.transformer.read_text(encoded.last_hidden_state, tokens.attention_mask.bool())
+        if self.transformer.config.text_embeddings:
+            hidden = self.text_encoder.get_input_embeddings()(tokens.input_ids)
+        else:
+            hidden = self.text_encoder(input_ids=tokens.input_ids).last_hidden_state
+        return self.transformer.read_text(hidden, tokens.attention_mask.bool())
 
     @torch.no_grad()
     def __call__(

@@ -135,5 +135,10 @@ def load_sampler(folder: Path, *, device: DeviceName = "auto") -> Sampler:
     transformer = load_pretrained(TextDiT, folder / "transformer", model_types=[TextDiT.__name__]).to(chosen)
     scheduler = FlowMatchEulerDiscreteScheduler.from_pretrained(folder / "scheduler")
     # The tokenizer has a folder of its own in diffusers' layout.
-    encoder = FrozenTextEncoder(folder / "text_encoder", chosen, tokenizer_folder=folder / "tokenizer")
+    encoder = FrozenTextEncoder(
+        folder / "text_encoder",
+        chosen,
+        tokenizer_folder=folder / "tokenizer",
+        embeddings_alone=transformer.text_embeddings,
+    )
     return Sampler(transformer, encoder, shift=float(scheduler.shift))

@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from dit_train.config import NoiseConfig
 from dit_train.flow import TextCondition, draw_levels, velocity_loss
 from dit_train.text_encoder import FrozenTextEncoder
 from imagetext.loader import ImageTextBatch
@@ -20,9 +21,9 @@ LEVEL_BANDS = 4
 class Draws:
     """Everything random about a batch's loss."""
 
-    noise: Float[Tensor, "batch channel height width"]
-    levels: Float[Tensor, " batch"]
-    drops: Bool[Tensor, " batch"]
+    noise: Float[Tensor, "draw channel height width"]
+    levels: Float[Tensor, " draw"]
+    drops: Bool[Tensor, " image"]
 
 
 class DiffusionTask:
@@ -33,14 +34,13 @@ class DiffusionTask:
         text_encoder: FrozenTextEncoder,
         *,
         caption_dropout: float,
-        logit_std: float,
-        shift: float,
+        noise: NoiseConfig,
         sources: Sequence[str],
     ) -> None:
         """`sources` are the caption sources whose losses are logged apart."""
         self._text_encoder = text_encoder
         self._caption_dropout = caption_dropout
-        self._logit_std, self._shift = logit_std, shift
+        self._noise = noise
         self._sources = tuple(sources)
         self._empty_ids, self._empty_length = text_encoder.empty_prompt()
 
@@ -52,16 +52,22 @@ class DiffusionTask:
         """Return the summed velocity loss; see `velocity_loss`. A batch that lost all its samples costs nothing."""
         if not batch.keys:
             return LossSum(total=torch.stack([parameter.sum() for parameter in model.parameters()]).sum() * 0)
-        x = to_unit_range(batch.images)
-        draws = self.draw(x.shape, generator)
+        copies = self._noise.draws_per_image
+        draws = self.draw(batch.images.shape, generator)
+        x = to_unit_range(batch.images).repeat(copies, 1, 1, 1)
         condition = self._encode(batch, draws.drops)
         losses = velocity_loss(model, x, draws.noise.to(x.device), draws.levels.to(x.device), condition)
-        return LossSum(total=losses.sum(), metrics=self._split(losses.detach(), batch.sources, draws))
+        metrics = self._split(losses.detach(), batch.sources * copies, draws)
+        return LossSum(total=losses.sum() / copies, metrics={name: value / copies for name, value in metrics.items()})
 
     def draw(self, shape: torch.Size, generator: torch.Generator) -> Draws:
-        """Draw noise, levels and dropped captions, in this order, for images of a shape."""
-        noise = torch.randn(shape, generator=generator, device=generator.device)
-        levels = draw_levels(generator, shape[0], self._logit_std, self._shift)
+        """Draw noise, levels and dropped captions, in this order, for images of a shape.
+
+        Noise and levels come for all images once, then for all of them again, `draws_per_image` times.
+        """
+        num_draws = shape[0] * self._noise.draws_per_image
+        noise = torch.randn((num_draws, *shape[1:]), generator=generator, device=generator.device)
+        levels = draw_levels(generator, num_draws, self._noise.logit_std, self._noise.shift)
         lots = torch.rand(shape[0], generator=generator, device=generator.device)
         return Draws(noise, levels, lots < self._caption_dropout)
 
@@ -73,11 +79,14 @@ class DiffusionTask:
         return self._text_encoder.encode(token_ids, lengths)
 
     def _split(self, losses: Float[Tensor, " batch"], sources: Sequence[str], draws: Draws) -> dict[str, Tensor]:
-        """Return each part's share of the loss and of the batch: their ratio is the part's mean loss.
+        """Return each part's share of the loss and of the draws: their ratio is the part's mean loss.
 
         Parts are the caption sources (dropped captions count as `empty`) and the bands of noise levels.
         """
-        drops, levels = draws.drops.to(losses.device), draws.levels.to(losses.device)
+        drops, levels = (
+            draws.drops.repeat(self._noise.draws_per_image).to(losses.device),
+            draws.levels.to(losses.device),
+        )
         parts = {"source/empty": drops}
         for name in self._sources:
             parts[f"source/{name}"] = ~drops & torch.tensor(

@@ -16,8 +16,18 @@ from runtime.pretrained import load_pretrained
 class FrozenTextEncoder:
     """Captions in, hidden states out; never trained."""
 
-    def __init__(self, folder: Path, device: torch.device, *, tokenizer_folder: Path | None = None) -> None:
-        """Load from a folder with a transformers CLIP model (text and vision, or text alone) and its tokenizer."""
+    def __init__(
+        self,
+        folder: Path,
+        device: torch.device,
+        *,
+        tokenizer_folder: Path | None = None,
+        embeddings_alone: bool = False,
+    ) -> None:
+        """Load from a folder with a transformers CLIP model (text and vision, or text alone) and its tokenizer.
+
+        `embeddings_alone` hands out the tokens' embeddings as they enter the first layer, without positions.
+        """
         from transformers import CLIPTextModel, PreTrainedModel
 
         implementation = attention_implementation(device)
@@ -25,6 +35,7 @@ class FrozenTextEncoder:
             CLIPTextModel, folder, model_types=["clip", "clip_text_model"], attn_implementation=implementation
         )
         self.model.requires_grad_(False).eval()
+        self.embeddings_alone = embeddings_alone
         self.tokenizer = load_hf_tokenizer(tokenizer_folder or folder)
         self.context_length: int = self.model.config.max_position_embeddings
         self.width: int = self.model.config.hidden_size
@@ -41,9 +52,11 @@ class FrozenTextEncoder:
         if token_ids.device != self.device:
             self._move(token_ids.device)
         longest = int(lengths.max())
-        output = self.model(input_ids=token_ids[:, :longest])
+        token_ids = token_ids[:, :longest]
         mask = torch.arange(longest, device=self.device)[None] < lengths[:, None]
-        return TextCondition(hidden=output.last_hidden_state, mask=mask)
+        if self.embeddings_alone:
+            return TextCondition(hidden=self.model.get_input_embeddings()(token_ids), mask=mask)
+        return TextCondition(hidden=self.model(input_ids=token_ids).last_hidden_state, mask=mask)
 
     def encode_texts(self, texts: Sequence[str]) -> TextCondition:
         """Encode captions as text, cut to the context length."""

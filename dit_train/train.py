@@ -33,7 +33,9 @@ def train(config: DitTrainConfig) -> None:
     run = Run.open(config.output_dir, config)
     if run.finished():
         return
-    encoder = FrozenTextEncoder(config.text_encoder, pick_device(config.loop.device))
+    encoder = FrozenTextEncoder(
+        config.text_encoder, pick_device(config.loop.device), embeddings_alone=config.text_embeddings
+    )
     source = build_source(config, encoder)
     model = build_transformer(config, encoder)
     result = fit(
@@ -72,6 +74,8 @@ def build_transformer(config: DitTrainConfig, encoder: FrozenTextEncoder) -> Tex
             head_layers=config.head_layers,
             zero_init_text_out=config.zero_init_text_out,
             predicts_image=config.predicts_image,
+            text_embeddings=config.text_embeddings,
+            text_starts_averaged=config.text_starts_averaged,
         )
     model.attention_implementation = attention_implementation(encoder.device)
     return model
@@ -83,8 +87,7 @@ def build_task(config: DitTrainConfig, encoder: FrozenTextEncoder) -> DiffusionT
     return DiffusionTask(
         encoder,
         caption_dropout=config.caption_dropout,
-        logit_std=config.noise.logit_std,
-        shift=config.noise.shift,
+        noise=config.noise,
         sources=[ORIGINAL, *recipes],
     )
 
@@ -117,8 +120,9 @@ def training_flops(config: DitTrainConfig, encoder: FrozenTextEncoder) -> float:
     condition = text.measure(lambda: encoder.encode(ids, lengths))
     model = build_transformer(config, encoder)
     nn.Module.to(model, encoder.device)
-    image = torch.zeros(1, COLOUR_CHANNELS, config.image_size_px, config.image_size_px, device=encoder.device)
-    timestep = torch.full((1,), TIME_SCALE, device=encoder.device)
+    draws = config.noise.draws_per_image
+    image = torch.zeros(draws, COLOUR_CHANNELS, config.image_size_px, config.image_size_px, device=encoder.device)
+    timestep = torch.full((draws,), TIME_SCALE, device=encoder.device)
     forward = FlopLedger()
 
     def draw() -> tuple[Tensor]:

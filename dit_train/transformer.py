@@ -21,6 +21,7 @@ from torch import Tensor, nn
 TIME_SCALE = 1000.0  # timesteps are noise levels times this, as FlowMatchEulerDiscreteScheduler hands them out
 TIME_FREQUENCIES_WIDTH = 256
 LARGEST_PERIOD = 10_000.0
+SHARE_OF_AVERAGE = 0.25  # six blocks then add about as much text as there is image
 SMALLEST_NOISE_LEVEL = 0.05  # floor of the division that turns an image into a velocity (arXiv 2511.13720, appendix)
 
 
@@ -35,6 +36,18 @@ class TextMemory(NamedTuple):
     """batch 1 1 token; True where a token may be read."""
     summary: Tensor | None
     """batch width: the prompt as one vector, added to the time embedding."""
+
+    def for_images(self, num_images: int) -> "TextMemory":
+        """Repeat prompts until there is one per image; a single prompt is broadcast instead."""
+        if len(self.mask) in (1, num_images):
+            return self
+        copies = num_images // len(self.mask)
+
+        def repeat(part: Tensor) -> Tensor:
+            return part.repeat(copies, *[1] * (part.ndim - 1))
+
+        keys, values = (tuple(map(repeat, parts)) for parts in (self.keys, self.values))
+        return TextMemory(keys, values, repeat(self.mask), None if self.summary is None else repeat(self.summary))
 
 
 def sincos_positions(grid_size: int, width: int) -> Tensor:
@@ -150,7 +163,8 @@ class TextDiT(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers' own 
 
     With noise level s in [0, 1] the path is z = (1 - s) x + s noise and its velocity noise - x. When `predicts_image`
     the last layer gives x and the velocity is (z - x) / s: patches wider than the network are then no obstacle,
-    for images lie on a low-dimensional set and noise does not (arXiv 2511.13720).
+    for images lie on a low-dimensional set and noise does not (arXiv 2511.13720). `text_embeddings` tells callers
+    that the text it was trained with is the encoder's token embeddings and not its last hidden state.
     """
 
     @register_to_config
@@ -170,6 +184,8 @@ class TextDiT(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers' own 
         head_layers: int = 1,
         zero_init_text_out: bool = True,
         predicts_image: bool = False,
+        text_embeddings: bool = False,
+        text_starts_averaged: bool = False,
     ) -> None:
         super().__init__()
         if sample_size % patch_size:
@@ -177,7 +193,7 @@ class TextDiT(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers' own 
         if width % num_heads:
             raise ValueError(f"width {width} is not a multiple of num_heads {num_heads}")
         self.sample_size, self.in_channels, self.patch_size = sample_size, in_channels, patch_size
-        self.predicts_image = predicts_image
+        self.predicts_image, self.text_embeddings = predicts_image, text_embeddings
         patch_width = in_channels * patch_size**2
         self.attention_implementation = "eager"
         self.patch_in = nn.Linear(patch_width, width)
@@ -193,6 +209,8 @@ class TextDiT(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers' own 
         grid_size = sample_size // patch_size
         self.register_buffer("positions", sincos_positions(grid_size, width), persistent=False)
         self._initialise(zero_init_text_out)
+        if text_starts_averaged:
+            self._start_averaging()
 
     def _initialise(self, zero_init_text_out: bool) -> None:
         for module in self.modules():
@@ -204,6 +222,15 @@ class TextDiT(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers' own 
             zeroed += [block.modulation, *([block.text_out] if zero_init_text_out else [])]
         for layer in zeroed:
             nn.init.zeros_(layer.weight)
+
+    @torch.no_grad()
+    def _start_averaging(self) -> None:
+        """Let cross-attention add a share of the average token: all scores equal, values passed on as they are."""
+        for block in self._blocks():
+            width = block.text_out.in_features
+            nn.init.zeros_(block.text_query.weight)
+            nn.init.eye_(block.text_key_value.weight[width:])
+            nn.init.eye_(block.text_out.weight).mul_(SHARE_OF_AVERAGE)
 
     def _blocks(self) -> list[Block]:
         return [cast(Block, block) for block in self.blocks]
@@ -233,12 +260,13 @@ class TextDiT(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers' own 
         """Return the velocity of noisy images, (batch, channel, height, width).
 
         timestep: (batch,), noise level times TIME_SCALE. The text comes as `encoder_hidden_states` with its mask, or
-        as `text_memory`, what `read_text` made of them.
+        as `text_memory`, what `read_text` made of them. Fewer texts than images are repeated, all of them in order.
         """
         if text_memory is None:
             if encoder_hidden_states is None or encoder_attention_mask is None:
                 raise ValueError("give encoder_hidden_states with encoder_attention_mask, or text_memory")
             text_memory = self.read_text(encoder_hidden_states, encoder_attention_mask)
+        text_memory = text_memory.for_images(len(hidden_states))
         condition = self.time_in(time_frequencies(timestep))
         if text_memory.summary is not None:
             condition = condition + text_memory.summary

@@ -31,6 +31,8 @@ def test_presets_learn_the_same_way() -> None:
         "text_window_tokens",
         "text_summary",
         "zero_init_text_out",
+        "text_starts_averaged",
+        "text_embeddings",
         "predicts_image",
         "image_size_px",
     ):

@@ -13,7 +13,7 @@ from dit_train.text_encoder import FrozenTextEncoder
 from dit_train.transformer import TextDiT
 from runtime.errors import UserError
 from runtime.seeds import derive
-from tests.dit_train.conftest import SHIFT, small_transformer
+from tests.dit_train.conftest import SHIFT, small_transformer, stir
 
 PROMPTS = ["a cat", "two dogs by a house"]
 SETTINGS = SamplingConfig(guidance=2.5, num_steps=4)
@@ -53,6 +53,22 @@ def test_a_python_without_our_packages_draws_the_same_pixels(export_folder: Path
     result = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     assert torch.equal(torch.load(tmp_path / "images.pt"), ours)
+
+
+def test_a_folder_that_reads_embeddings_draws_alike_in_both_ways(text_encoder_folder: Path, tmp_path: Path) -> None:
+    encoder = FrozenTextEncoder(text_encoder_folder, torch.device("cpu"), embeddings_alone=True)
+    model = small_transformer(text_embeddings=True)
+    stir(model)
+    export_pipeline(tmp_path / "export", model, encoder, shift=SHIFT, facts={})
+    sampler = load_sampler(tmp_path / "export", device="cpu")
+    table = encoder.model.get_input_embeddings().weight
+    tokens = encoder.tokenizer(PROMPTS[0]).input_ids
+    assert torch.equal(sampler.text_encoder.encode_texts(PROMPTS[:1]).hidden[0], table[tokens])
+    pipe = DiffusionPipeline.from_pretrained(tmp_path / "export", trust_remote_code=True)
+    theirs = pipe.read_prompts(PROMPTS)
+    ours = sampler._read(PROMPTS)
+    assert torch.equal(theirs.keys[1], ours.keys[1])
+    assert torch.equal(theirs.summary, ours.summary)
 
 
 def test_the_pipeline_draws_pictures_and_arrays(export_folder: Path) -> None:

@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from dit_train.config import NoiseConfig
 from dit_train.flow import velocity_loss
 from dit_train.task import DiffusionTask, to_unit_range
 from dit_train.text_encoder import FrozenTextEncoder
@@ -11,12 +12,13 @@ from tests.dit_train.conftest import CONTEXT_LENGTH
 
 TEXTS = ("a cat", "two dogs by a house", "a red square", "tree")
 SOURCES = ("original", "recaption", "recaption", "original")
+ONE_DRAW = NoiseConfig()
 
 
-def make_task(text_encoder: FrozenTextEncoder, caption_dropout: float = 0.0) -> DiffusionTask:
-    return DiffusionTask(
-        text_encoder, caption_dropout=caption_dropout, logit_std=1.0, shift=1.0, sources=["original", "recaption"]
-    )
+def make_task(
+    text_encoder: FrozenTextEncoder, caption_dropout: float = 0.0, noise: NoiseConfig = ONE_DRAW
+) -> DiffusionTask:
+    return DiffusionTask(text_encoder, caption_dropout=caption_dropout, noise=noise, sources=["original", "recaption"])
 
 
 def make_batch(text_encoder: FrozenTextEncoder, num_samples: int = 4) -> ImageTextBatch:
@@ -55,6 +57,31 @@ def test_the_loss_is_the_sum_over_samples_of_the_equation(
     ]
     torch.testing.assert_close(loss.total, torch.cat(one_by_one).sum(), rtol=1e-4, atol=1e-4)
     assert task.count(batch) == 4
+
+
+def test_an_image_drawn_often_costs_the_average_of_its_draws(
+    text_encoder: FrozenTextEncoder, transformer: TextDiT
+) -> None:
+    task, batch = make_task(text_encoder, noise=NoiseConfig(draws_per_image=3)), make_batch(text_encoder)
+    loss = task.loss(transformer, batch, 0, torch_generator(1))
+    draws = task.draw(batch.images.shape, torch_generator(1))
+    assert len(draws.noise) == len(draws.levels) == 12
+    assert len(draws.drops) == 4
+    one_by_one = [
+        velocity_loss(
+            transformer,
+            to_unit_range(batch.images[[draw % 4]]),
+            draws.noise[[draw]],
+            draws.levels[[draw]],
+            text_encoder.encode_texts([TEXTS[draw % 4]]),
+        )
+        for draw in range(12)
+    ]
+    torch.testing.assert_close(loss.total, torch.cat(one_by_one).sum() / 3, rtol=1e-4, atol=1e-4)
+    assert loss.metrics["share/source/original"] == pytest.approx(2)
+    assert loss.metrics["loss_part/source/original"] + loss.metrics["loss_part/source/recaption"] == pytest.approx(
+        loss.total.item(), rel=1e-4
+    )
 
 
 def test_equal_generators_give_equal_losses(text_encoder: FrozenTextEncoder, transformer: TextDiT) -> None:

@@ -170,9 +170,8 @@ def test_noise_out_of_range_is_refused(field: str, value: float) -> None:
 
 
 def test_a_missing_sidecar_is_refused(config: DitTrainConfig) -> None:
-    bare = replace(config, data=DataConfig(shards=config.data.shards))
     with pytest.raises(UserError, match="caption source recaption does not exist"):
-        train(bare)
+        replace(config, data=DataConfig(shards=config.data.shards))
 
 
 def test_the_command_line_names_a_wrong_field(tmp_path: Path) -> None:
@@ -181,3 +180,13 @@ def test_the_command_line_names_a_wrong_field(tmp_path: Path) -> None:
     assert result.returncode == 2
     assert "caption_dropuot" in result.stderr
     assert len(result.stderr.strip().splitlines()) == 1
+
+
+def test_an_update_without_draws_is_refused() -> None:
+    with pytest.raises(UserError, match=r"noise\.draws_per_image.*found 0, wanted 1 or more"):
+        NoiseConfig(draws_per_image=0)
+
+
+def test_two_ways_to_start_are_refused(config: DitTrainConfig) -> None:
+    with pytest.raises(UserError, match=r"two ways to start.*zero_init_text_out"):
+        replace(config, zero_init_text_out=True, text_starts_averaged=True)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from dit_train.sizes import SIZES, SizeName
-from dit_train.transformer import TIME_SCALE, TextDiT, attend, average_windows, sincos_positions
+from dit_train.transformer import SHARE_OF_AVERAGE, TIME_SCALE, TextDiT, attend, average_windows, sincos_positions
 from tests.dit_train.conftest import TEXT_WIDTH, small_transformer, stir
 
 CLIP_L_TEXT_WIDTH = 768
@@ -92,6 +92,22 @@ def test_text_memory_equals_text(transformer: TextDiT) -> None:
     memory = transformer.read_text(hidden, mask)
     direct = transformer(images, timestep, hidden, mask).sample
     assert torch.equal(transformer(images, timestep, text_memory=memory).sample, direct)
+
+
+def test_cross_attention_can_start_as_a_share_of_the_average_token() -> None:
+    block = small_transformer(text_starts_averaged=True).blocks[0]
+    tokens, condition, text = torch.randn(2, 4, 32), torch.randn(2, 32), torch.randn(2, 5, 32)
+    mask = (torch.arange(5) < torch.tensor([[5], [2]]))[:, None, None]
+    moved = block(tokens, condition, *block.read_text(text), mask, "eager")
+    averages = torch.stack([text[0].mean(0), text[1, :2].mean(0)])
+    torch.testing.assert_close(moved, tokens + SHARE_OF_AVERAGE * averages[:, None])
+
+
+def test_fewer_texts_than_images_are_repeated_in_order(transformer: TextDiT) -> None:
+    _, _, hidden, mask = inputs()
+    images, timestep = torch.randn(6, 3, 16, 16), TIME_SCALE * torch.rand(6)
+    once = transformer(images, timestep, hidden, mask).sample
+    torch.testing.assert_close(once, transformer(images, timestep, hidden.repeat(2, 1, 1), mask.repeat(2, 1)).sample)
 
 
 def test_masked_tokens_are_not_read(transformer: TextDiT) -> None:
