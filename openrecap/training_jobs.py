@@ -28,13 +28,15 @@ def data(context: Context) -> Job:
 
 
 def foundation(context: Context, entry: RunEntry) -> Job:
-    """Train the CLIP that captioner and diffusion transformers start from."""
+    """Train the CLIP that captioner and diffusion transformers start from; its tokenizer knows all arms' words."""
     config = context.config("clip", "foundation_")
     flags = {"config": config, "output_dir": context.at.foundation, "seed": entry.seed}
     return Job(
         name="foundation",
         stage="foundation",
-        arguments=spell("clip_train", **flags, **{"data.shards": context.at.data / "foundation"}),
+        arguments=spell(
+            "clip_train", **flags, **{"data.shards": context.at.data / "foundation"}, **_tokenizer_data(context)
+        ),
         output=context.at.foundation,
         needs=("data",),
         config_files=(config,),
@@ -97,11 +99,15 @@ def _shuffled(context: Context, entry: RunEntry) -> Job:
 
 def clip(context: Context, entry: RunEntry) -> Job:
     """Train a CLIP on one caption mix; all arms read with one tokenizer, as the paper's read with BERT's."""
-    tokenizer_data = {
+    return _mixed(context, entry, "clip_train", _tokenizer_data(context), ())
+
+
+def _tokenizer_data(context: Context) -> dict[str, object]:
+    """Return the captions that tokenizers are trained on: alt-text and truth, the same for every run."""
+    return {
         "tokenizer_data.shards": context.at.data / "web",
         "tokenizer_data.sidecars.recaption": context.at.data / CAPTIONS_IN_DATA["oracle"],
     }
-    return _mixed(context, entry, "clip_train", tokenizer_data, ())
 
 
 def dit(context: Context, entry: RunEntry) -> Job:
