@@ -6,8 +6,6 @@ from typing import Literal
 
 from runtime.errors import UserError
 
-MIN_JUDGE_UPDATES = 20
-"""Fewest updates over which a one-cycle schedule rises and falls."""
 SUITES = ("captions", "captioner", "clip", "images", "judges")
 
 
@@ -78,16 +76,6 @@ class JudgeConfig:
     """True renders read for training; each judge learns from its own half."""
     max_test_samples: int = 1_000
     """True renders on which ceiling, false accepts and agreement are measured."""
-
-    def __post_init__(self) -> None:
-        """Refuse a schedule too short to rise and fall."""
-        if self.num_updates < MIN_JUDGE_UPDATES:
-            raise UserError(
-                "too few updates for a judge",
-                where="judge.num_updates",
-                found=self.num_updates,
-                wanted=MIN_JUDGE_UPDATES,
-            )
 
 
 @dataclass(frozen=True, kw_only=True)

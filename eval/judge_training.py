@@ -19,6 +19,10 @@ CLASSES = {"kind": tuple(KINDS), "species": tuple(SPECIES_BY_NAME), "colour": tu
 _BLUR_SIZES_PX = (28, 36, 48)
 """Half of the batches are shrunk to one of these sizes and enlarged again: generated pictures are that blurred."""
 
+RISING_SHARE = 0.1 + 1e-6
+"""Share of updates over which the learning rate rises. At exactly a tenth, ten updates make PyTorch's schedule divide
+by the length of no rise at all."""
+
 
 class Targets:
     """What the judge should answer: per-cell classes, places and the background, for many scenes."""
@@ -53,7 +57,7 @@ def train_judge(
     judge = build_judge(name).to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(judge.parameters(), lr=config.learning_rate, weight_decay=0.02)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, config.learning_rate, total_steps=config.num_updates, pct_start=0.1
+        optimizer, config.learning_rate, total_steps=config.num_updates, pct_start=RISING_SHARE
     )
     judge.train()
     for update in range(config.num_updates):

@@ -11,7 +11,7 @@ from eval.config import EvalConfig, ImagesConfig, JudgeConfig
 from eval.embeddings import Embeddings
 from eval.judge_files import load_judge, save_judge
 from eval.judge_network import HEADS, JUDGE_NAMES, MAP_CELLS, build_judge
-from eval.judge_training import CLASSES, EMPTY, Targets, train_judge
+from eval.judge_training import CLASSES, EMPTY, RISING_SHARE, Targets, train_judge
 from eval.judging import claims_followed, score_prompt, score_prompts, whole_prompts
 from eval.perception import perceive, read_outputs
 from eval.prompts import development_prompts, read_prompts
@@ -177,3 +177,14 @@ def test_floor_gives_pictures_to_other_prompts(web, perfect_recaptions) -> None:
     own = claims_followed(score_prompts(keys, parsed, truth))
     other = claims_followed(score_prompts(keys, parsed, [*truth[1:], truth[0]]))
     assert own.value == 1.0 and other.value < 0.6
+
+
+@pytest.mark.parametrize("num_updates", [1, 2, 10, 20])
+def test_a_judge_trains_for_any_number_of_updates(num_updates: int) -> None:
+    parameter = torch.nn.Parameter(torch.zeros(1))
+    optimizer = torch.optim.SGD([parameter], lr=1.0)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1.0, total_steps=num_updates, pct_start=RISING_SHARE)
+    for _ in range(num_updates - 1):
+        optimizer.step()
+        schedule.step()
+    assert 0.0 <= optimizer.param_groups[0]["lr"] <= 1.0
