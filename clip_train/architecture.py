@@ -6,17 +6,13 @@ from typing import Any
 import torch
 from open_clip.model import CLIP
 from open_clip.transformer import VisionTransformer
-from torch import nn
 
+from clip_train.initialisation import initialise, start_as_bag_of_words
 from clip_train.presets import ModelPreset, ResNet, TimmTower
 from runtime.seeds import derive
 
 MAX_LOGIT_SCALE = 100.0
 """Upper bound of the logit scale (Radford et al. 2021, section 2.5)."""
-TOKEN_EMBEDDING_STD = 0.1
-"""Spread of initial token embeddings: open_clip's 0.02 suits widths of 512 and more."""
-EVEN_ATTENTION_GAIN = 0.2
-"""Spread of initial queries and keys, relative to OpenAI CLIP's, with which attention is about even."""
 
 WORDPIECE_END_ID = 3
 """Id of [SEP], which ends a WordPiece text."""
@@ -58,51 +54,8 @@ def build_model(config: Mapping[str, Any], seed: int) -> CLIP:
         model = CLIP(**config, output_dict=True)
         initialise(model)
         if config["text_cfg"].get("pool_type") == "eos":
-            start_as_average(model.transformer)
+            start_as_bag_of_words(model)
     if not isinstance(model.visual, VisionTransformer):
         # Convolutions run 1.5 times as fast on a CPU with channels last; images follow the layout of the weights.
         model.visual.to(memory_format=torch.channels_last)
     return model
-
-
-@torch.no_grad()
-def initialise(model: CLIP) -> None:
-    """Draw initial weights that suit narrow towers.
-
-    open_clip leaves its vision tower at PyTorch's defaults, which its "custom" attention block replaces by a much
-    larger spread; here every block starts as open_clip's own text blocks do.
-    """
-    for name, module in model.named_modules():
-        if not name.endswith("resblocks"):
-            continue
-        assert isinstance(module, nn.ModuleList)
-        for block in module:
-            _initialise_block(block, num_layers=len(module))
-    nn.init.normal_(model.token_embedding.weight, std=TOKEN_EMBEDDING_STD)
-
-
-@torch.no_grad()
-def start_as_average(tower: Any) -> None:
-    """Redraw the attention of an initialised transformer so that at first its last position averages all before it.
-
-    Small queries and keys make attention even; values and output cancel each other's rotation, so the average arrives
-    as it was. A tower that starts as a bag of words learns what the words mean in fewer updates, their order later.
-    """
-    for block in tower.resblocks:
-        queries, keys, values = block.attn.in_proj_weight.chunk(3)
-        for weight in (queries, keys):
-            nn.init.normal_(weight, std=EVEN_ATTENTION_GAIN * weight.shape[1] ** -0.5)
-        nn.init.orthogonal_(values)
-        block.attn.out_proj.weight.copy_(values.T)
-
-
-def _initialise_block(block: Any, num_layers: int) -> None:
-    """Initialise one residual block (Radford et al. 2021: OpenAI's CLIP code, `initialize_parameters`)."""
-    width = block.attn.in_proj_weight.shape[1]
-    projection_std = width**-0.5 * (2 * num_layers) ** -0.5
-    nn.init.normal_(block.attn.in_proj_weight, std=width**-0.5)
-    nn.init.normal_(block.attn.out_proj.weight, std=projection_std)
-    nn.init.normal_(block.mlp.c_fc.weight, std=(2 * width) ** -0.5)
-    nn.init.normal_(block.mlp.c_proj.weight, std=projection_std)
-    for bias in (block.attn.in_proj_bias, block.attn.out_proj.bias, block.mlp.c_fc.bias, block.mlp.c_proj.bias):
-        nn.init.zeros_(bias)

@@ -36,6 +36,10 @@ class ClipTrainConfig:
     """Data whose captions the tokenizer is trained on; the run's own data if null. Runs that are to be compared share
     it, as the paper's share bert-base-uncased.
     """
+    learning_rate_multipliers: dict[str, float] = field(default_factory=dict)
+    """Factors on the learning rate by the beginning of a weight's name (`transformer` is the text tower's blocks); the
+    longest that fits counts, and what 0 fits is frozen.
+    """
     seed: int = 0
     """Seed of everything random: initial weights, order, captions, crops."""
 

@@ -6,14 +6,14 @@ from contextlib import contextmanager
 from typing import Any, cast
 
 import torch
-from jaxtyping import Float, Int64, Num
+from jaxtyping import Float, Num
 from open_clip.model import CLIP
-from open_clip.transformer import text_global_pool
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import cross_entropy, normalize
 
 from clip_train.architecture import MAX_LOGIT_SCALE
+from clip_train.text_tower import encode_text
 from imagetext.loader import ImageTextBatch
 from runtime.device import attention_implementation
 from runtime.task import LossSum
@@ -68,43 +68,6 @@ class ContrastiveTask:
     def coupled_loss(self, features: dict[str, Tensor], step: int) -> LossSum:
         """Return the contrastive loss of the global batch."""
         return contrastive_loss(features["images"], features["texts"], features["logit_scale"])
-
-
-def encode_text(
-    model: CLIP, token_ids: Int64[Tensor, "batch tokens"], lengths: Int64[Tensor, " batch"]
-) -> Float[Tensor, "batch width"]:
-    """Return `model.encode_text(token_ids)`, computed without most of the padding.
-
-    Under a causal mask nothing up to the end of a text sees the padding after it.
-    """
-    if not len(token_ids):
-        return model.encode_text(token_ids)
-    groups = group_by_length(lengths)
-    features = [_encode_columns(model, token_ids[rows, : int(lengths[rows].max())]) for rows in groups]
-    return torch.cat(features)[torch.cat(groups).argsort()]
-
-
-def group_by_length(lengths: Int64[Tensor, " batch"]) -> list[Int64[Tensor, " _"]]:
-    """Split row numbers into short and long texts, or not at all, so that the groups have the fewest cells in all.
-
-    Mixed captions come in two lengths; padded to the longest, nine cells in ten of short ones would be padding.
-    """
-    order = lengths.argsort(stable=True)
-    ascending = lengths[order].tolist()
-    num_cells = [
-        num_short * ascending[num_short - 1] + (len(ascending) - num_short) * ascending[-1]
-        for num_short in range(1, len(ascending) + 1)
-    ]
-    num_short = max(count for count, cells in enumerate(num_cells, start=1) if cells == min(num_cells))
-    return [rows for rows in (order[:num_short], order[num_short:]) if len(rows)]
-
-
-def _encode_columns(model: CLIP, ids: Int64[Tensor, "batch tokens"]) -> Float[Tensor, "batch width"]:
-    """Repeat `CLIP.encode_text` for fewer tokens than its context length, which it does not take."""
-    length = ids.shape[1]
-    hidden = model.token_embedding(ids) + model.positional_embedding[:length]
-    hidden = model.ln_final(model.transformer(hidden, attn_mask=model.attn_mask[:length, :length]))
-    return text_global_pool(hidden, ids, model.text_pool_type, model.text_eos_id) @ model.text_projection
 
 
 def normalise_images(

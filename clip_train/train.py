@@ -46,6 +46,7 @@ def train(config: ClipTrainConfig) -> None:
         config=config.loop,
         run=run,
         seed=config.seed,
+        learning_rate_multipliers=config.learning_rate_multipliers,
         on_update=bound_logit_scale,
     )
     export_model(result.model, preset, architecture, tokenizer_folder, run.export)

@@ -1,11 +1,12 @@
 """Jobs that measure: the judges, one evaluation a run, and what is made of all rows at the end."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from eval.registry import RunEntry
 from openrecap.context import Context, spell
 from openrecap.jobs import Job
+from runtime.errors import UserError
 
 HELDOUT_CAPTIONS = ("web", "web_heldout", "captioner_heldout")
 """Recaptions whose statistics and claims are measured."""
@@ -47,18 +48,19 @@ def clip(context: Context, entry: RunEntry) -> Job:
 
 def dit(context: Context, entry: RunEntry) -> Job:
     """Draw and judge the pictures of a diffusion transformer."""
-    prompts = next(run for run in context.experiments.select(stage="recaption", captions="prompts/images"))
+    prompts = context.experiments.select(stage="recaption", captions="prompts/images")
+    recaptioned = _first(context, prompts, "a recaption run of prompts/images")
     scorers = {name: _scorer(context, share) for name, share in SCORERS.items()}
     flags: dict[str, Path] = {
         "run": context.at.run("dit", entry.name),
-        "recaptions.prompts": context.at.run("recaption", prompts.name),
+        "recaptions.prompts": context.at.run("recaption", recaptioned.name),
         "judges": context.at.judges,
         "foundation": context.at.foundation / "export",
         **{f"scorers.{name}": context.at.run("clip", run.name) / "export" for name, run in scorers.items()},
     }
     needs = (
         entry.qualified_name,
-        prompts.qualified_name,
+        recaptioned.qualified_name,
         "eval/judges",
         *(run.qualified_name for run in scorers.values()),
     )
@@ -90,7 +92,16 @@ def closing(context: Context, evaluated: tuple[str, ...]) -> Iterator[Job]:
 def _scorer(context: Context, original_share: float) -> RunEntry:
     """Return the first run of the plain mix with that share, of the middle model."""
     runs = context.experiments.select(stage="clip", model="b_base", original_share=original_share, recipe="recaption")
-    return next(run for run in runs if run.knockout is None and run.captions != "oracle")
+    plain = [run for run in runs if run.knockout is None and run.captions != "oracle"]
+    return _first(context, plain, f"a plain clip run of model b_base with original_share {original_share}")
+
+
+def _first(context: Context, runs: Sequence[RunEntry], wanted: str) -> RunEntry:
+    """Return the first of the runs that an evaluation of generated images may use; UserError when there is none."""
+    if not runs:
+        where = context.config("experiments")
+        raise UserError("dit runs cannot be evaluated", where=where, found="no such run", wanted=wanted)
+    return runs[0]
 
 
 def _measuring(

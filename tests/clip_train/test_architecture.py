@@ -52,8 +52,9 @@ def test_text_features_ignore_what_follows_the_end(name: str, end_id: int) -> No
         torch.testing.assert_close(model.encode_text(ids), model.encode_text(changed))
 
 
-def test_a_text_starts_as_the_average_of_its_words() -> None:
-    model = build_model(config_of("b_base"), seed=0).eval()
+@pytest.mark.parametrize("name", ["b_base", "b_large"])
+def test_a_text_starts_as_the_average_of_its_words(name: str) -> None:
+    model = build_model(config_of(name), seed=0).eval()
     rows = [
         [2, 7, 8, 9, 10, WORDPIECE_END_ID],
         [2, 10, 9, 8, 7, WORDPIECE_END_ID],
@@ -62,7 +63,20 @@ def test_a_text_starts_as_the_average_of_its_words() -> None:
     ids = torch.nn.functional.pad(torch.tensor(rows), (0, 6))
     with torch.no_grad():
         text, reordered, other = model.encode_text(ids, normalize=True)
-    assert text @ reordered > 0.9 > 0.7 > text @ other
+    assert text @ reordered > 0.9 > 0.85 > text @ other
+
+
+def test_a_longer_word_embedding_weighs_more_at_the_start() -> None:
+    model = build_model(config_of("b_base"), seed=0).eval()
+    rows = [[2, 7, 8, WORDPIECE_END_ID], [2, 7, 9, WORDPIECE_END_ID]]
+    ids = torch.nn.functional.pad(torch.tensor(rows), (0, 8))
+    likeness = []
+    for gain in (1, 3):
+        model.token_embedding.weight.data[7] *= gain
+        with torch.no_grad():
+            first, second = model.encode_text(ids, normalize=True)
+        likeness.append((first @ second).item())
+    assert likeness[1] > likeness[0] + 0.05
 
 
 def test_config_builds_an_equal_model_in_open_clips_own_factory(tmp_path) -> None:

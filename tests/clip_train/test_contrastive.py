@@ -8,14 +8,12 @@ from hypothesis import strategies as st
 from open_clip.model import CLIP
 from torch.nn.functional import normalize
 
-from clip_train.architecture import WORDPIECE_END_ID, build_model, model_config
+from clip_train.architecture import build_model, model_config
 from clip_train.contrastive import (
     ContrastiveTask,
     attention_kernels,
     bound_logit_scale,
     contrastive_loss,
-    encode_text,
-    group_by_length,
     normalise_images,
 )
 from clip_train.presets import MODELS
@@ -92,33 +90,6 @@ def test_logit_scale_is_kept_between_one_and_a_hundred() -> None:
 
 def tiny_model() -> CLIP:
     return build_model(model_config(MODELS["s_small"], image_size_px=32, vocab_size=40, context_length=9), seed=0)
-
-
-@pytest.mark.parametrize(("name", "end_id"), [("s_small", WORDPIECE_END_ID), ("foundation", 39)])
-def test_text_features_need_no_padding(name: str, end_id: int) -> None:
-    model = build_model(model_config(MODELS[name], image_size_px=32, vocab_size=40, context_length=12), seed=0)
-    lengths = torch.tensor([3, 7, 5])
-    ids = torch.randint(4, 39, (3, 12))
-    for row, length in zip(ids, lengths.tolist(), strict=True):
-        row[length - 1] = end_id
-        row[length:] = 0 if name == "s_small" else end_id
-    # Fewer columns change the order of sums, in float32.
-    torch.testing.assert_close(encode_text(model, ids, lengths), model.encode_text(ids), atol=1e-5, rtol=0)
-
-
-@given(st.lists(st.integers(1, 60), min_size=1, max_size=12))
-def test_groups_hold_every_row_once_in_the_fewest_cells(lengths: list[int]) -> None:
-    groups = group_by_length(torch.tensor(lengths))
-    assert sorted(torch.cat(groups).tolist()) == list(range(len(lengths)))
-    cells = sum(len(rows) * max(lengths[row] for row in rows) for rows in groups)
-    ascending = sorted(lengths)
-    splits = range(1, len(lengths) + 1)
-    assert cells == min(k * ascending[k - 1] + (len(lengths) - k) * ascending[-1] for k in splits)
-
-
-def test_known_groups() -> None:
-    assert [rows.tolist() for rows in group_by_length(torch.tensor([9, 70, 12, 68]))] == [[0, 2], [3, 1]]
-    assert [rows.tolist() for rows in group_by_length(torch.tensor([5, 5]))] == [[0, 1]]
 
 
 def test_task_gives_unit_features_and_counts_samples() -> None:

@@ -7,6 +7,7 @@ import pytest
 from eval.registry import load_experiments
 from openrecap.jobs import Job
 from openrecap.pipeline import build
+from runtime.errors import UserError
 
 PRESETS = [path.stem for path in sorted(Path("configs/experiments").glob("*.yaml")) if path.stem != "findings"]
 
@@ -55,3 +56,15 @@ def test_all_clip_arms_read_with_one_tokenizer() -> None:
     jobs = [job for job in jobs_of("mini_full").values() if job.stage == "clip"]
     assert len({argument(job, "--tokenizer_data.sidecars.recaption") for job in jobs}) == 1
     assert len({argument(job, "--tokenizer_data.shards") for job in jobs}) == 1
+
+
+@pytest.mark.parametrize(
+    ("left_out", "wanted"),
+    [("stage: clip", "original_share 1.0"), ("prompts/images", "a recaption run of prompts/images")],
+)
+def test_generators_that_cannot_be_evaluated_are_refused(left_out: str, wanted: str, tmp_path: Path) -> None:
+    lines = Path("configs/experiments/quick.yaml").read_text().splitlines(keepends=True)
+    path = tmp_path / "quick.yaml"
+    path.write_text("".join(line for line in lines if left_out not in line))
+    with pytest.raises(UserError, match=rf"quick\.yaml: dit runs cannot be evaluated: found no such run, .*{wanted}"):
+        build(load_experiments(path), tmp_path / "runs")
