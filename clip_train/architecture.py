@@ -8,7 +8,7 @@ from open_clip.model import CLIP
 from open_clip.transformer import VisionTransformer
 
 from clip_train.initialisation import initialise, start_as_bag_of_words
-from clip_train.presets import ModelPreset, ResNet, TimmTower
+from clip_train.presets import ModelPreset, TimmTower
 from runtime.seeds import derive
 
 MAX_LOGIT_SCALE = 100.0
@@ -41,10 +41,13 @@ def _vision_config(preset: ModelPreset) -> dict[str, Any]:
     tower = preset.vision
     if isinstance(tower, TimmTower):
         return {"timm_model_name": tower.name, "timm_pool": "avg", "timm_proj": "linear"}
-    shape = {"width": tower.width, "head_width": tower.head_width}
-    if isinstance(tower, ResNet):
-        return {**shape, "layers": list(tower.layers)}
-    return {**shape, "layers": tower.layers, "patch_size": preset.patch_size_px, "block_type": FAST_BLOCK}
+    return {
+        "width": tower.width,
+        "head_width": tower.head_width,
+        "layers": tower.layers,
+        "patch_size": preset.patch_size_px,
+        "block_type": FAST_BLOCK,
+    }
 
 
 def build_model(config: Mapping[str, Any], seed: int) -> CLIP:
