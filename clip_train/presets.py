@@ -33,8 +33,8 @@ VISION: dict[str, TimmTower] = {
     "l": TimmTower(name="resnet10t"),
 }
 """Table 2's S, B and L in miniature: 0.2, 0.4 and 5.0 million parameters. The paper's are ViTs; a ViT of this size was
-not seen to learn shapes in the time there is, in fewer tries than the convolutional towers had. OpenAI CLIP's ResNets of
-0.4 and 1.4 million parameters were slower at it too."""
+not seen to learn shapes in the time there is, in fewer tries than the convolutional towers had. OpenAI CLIP's ResNets
+of 0.4 and 1.4 million parameters were slower at it too."""
 TEXT: dict[str, Transformer] = {
     "small": Transformer(width=32, layers=1),
     "base": Transformer(width=64, layers=1),

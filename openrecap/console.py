@@ -12,6 +12,10 @@ def _print(line: str) -> None:
     print(line, flush=True)
 
 
+def _duration(seconds: float) -> str:
+    return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"
+
+
 class Console:
     """Writes one line an event; counts done jobs for the `[7/31]` in front."""
 
@@ -35,10 +39,11 @@ class Console:
         """Say that a job starts."""
         self._say(f"{job.name}: started")
 
-    def finished(self, job: Job, seconds: float) -> None:
-        """Say that a job finished and how long it took."""
+    def finished(self, job: Job, seconds: float, *, left: float | None) -> None:
+        """Say that a job finished, how long it took, and about how many seconds are left where that is known."""
         self._num_done += 1
-        self._say(f"{job.name}: done in {seconds:.0f} s")
+        rest = "" if left is None or self._num_done == self._num_jobs else f", about {_duration(left)} left"
+        self._say(f"{job.name}: done in {seconds:.0f} s{rest}")
 
     def failed(self, job: Job, code: int, log: Path) -> None:
         """Say that a job failed, with its last lines."""

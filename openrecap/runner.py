@@ -8,6 +8,7 @@ from pathlib import Path
 
 from openrecap import processes
 from openrecap.console import Console
+from openrecap.eta import seconds_left
 from openrecap.jobs import Job
 from openrecap.machine import Machine
 from openrecap.marks import Marks
@@ -22,6 +23,8 @@ class _State:
     waiting: list[Job]
     running: list[processes.Running] = field(default_factory=list)
     done: set[str] = field(default_factory=set)
+    seconds: dict[Job, float] = field(default_factory=dict)
+    """What finished jobs took, now or before."""
     failed: dict[str, Path] = field(default_factory=dict)
 
     def ready(self) -> list[Job]:
@@ -45,7 +48,7 @@ def run(
         _launch(state, machine, marks, logs, console)
         while state.running:
             time.sleep(_POLL_SECONDS)
-            if _reap(state, marks, console):
+            if _reap(state, machine, marks, console):
                 _settle(state, marks, console, redo_stale)
                 _launch(state, machine, marks, logs, console)
     finally:
@@ -74,6 +77,9 @@ def _settle(state: _State, marks: Marks, console: Console, redo_stale: bool) -> 
         if marks.is_done(job):
             state.waiting.remove(job)
             state.done.add(job.name)
+            mark = marks.read(job.name)
+            if mark is not None:
+                state.seconds[job] = mark.seconds
             console.skipped(job)
         elif marks.is_stale(job) and redo_stale:
             shutil.rmtree(job.output)
@@ -92,12 +98,19 @@ def _fits(job: Job, state: _State, machine: Machine) -> bool:
     return busy + min(job.threads, machine.cores) <= machine.cores
 
 
+def _seconds_left(state: _State, machine: Machine) -> float | None:
+    running = [job.job for job in state.running]
+    spent = sum((time.monotonic() - job.started for job in state.running), 0.0)
+    side_by_side = len(machine.gpus) or machine.cores
+    return seconds_left([*state.waiting, *running], state.seconds, spent=spent, side_by_side=side_by_side)
+
+
 def _free_gpu(state: _State, machine: Machine) -> int | None:
     taken = {running.slot for running in state.running}
     return next((index for index in range(len(machine.gpus)) if index not in taken), None)
 
 
-def _reap(state: _State, marks: Marks, console: Console) -> bool:
+def _reap(state: _State, machine: Machine, marks: Marks, console: Console) -> bool:
     """Take ended processes off the running list and return whether there were any."""
     num_before = len(state.running)
     for running in list(state.running):
@@ -110,7 +123,8 @@ def _reap(state: _State, marks: Marks, console: Console) -> bool:
         if code == 0 and job.output.exists():
             marks.write(job, marks.inputs_of(job), seconds)
             state.done.add(job.name)
-            console.finished(job, seconds)
+            state.seconds[job] = seconds
+            console.finished(job, seconds, left=_seconds_left(state, machine))
         else:
             state.failed[job.name] = running.log
             console.failed(job, code, running.log)
