@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from benchmarks import __main__ as command
-from benchmarks import attention, loading, loop, page, recaption
+from benchmarks import attention, loading, loop, page, recaption, text_tower
 from benchmarks.race import Contender, race, table
 from benchmarks.transformer import Transformer, random_tokens
 from imagetext.tokenizers import open_clip_tokenizer
@@ -102,6 +102,10 @@ def test_recaption_compares_ways_that_say_the_same() -> None:
 def test_single_images_stand_for_all_lengths() -> None:
     lengths = [70, 10, 50, 30, 80, 20, 60, 40]
     assert [lengths[index] for index in recaption._spread_over(lengths, 2)] == [30, 70]
+
+
+def test_text_tower_compares_open_clip_s_way_with_ours() -> None:
+    assert set(rates(text_tower.measure(text_tower.SIZES["tiny"], repeats=1))) == {"open_clip", "cut", "pooled"}
 
 
 def test_a_page_says_where_its_numbers_come_from(monkeypatch: pytest.MonkeyPatch) -> None:
