@@ -1,12 +1,8 @@
 """Build a small web: every piece once, side by side, then the card, then the manifest."""
 
 import json
-import os
 import sys
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context
+from functools import partial
 from pathlib import Path
 
 from tqdm import tqdm
@@ -14,11 +10,11 @@ from tqdm import tqdm
 from miniweb.card import write_card
 from miniweb.config import MiniwebConfig
 from miniweb.manifest import identity, summarise, types_before_filter
-from miniweb.units import Unit, build_unit, list_units, read_mark
+from miniweb.units import build_unit, list_units, read_mark
 from runtime.atomic import remove_partials, write_json
 from runtime.errors import UserError
 from runtime.json_files import read_object
-from runtime.parent import end_with_parent
+from runtime.side_by_side import finish_side_by_side
 
 MANIFEST = "manifest.json"
 _IDENTITY = "config.json"
@@ -37,7 +33,8 @@ def build(config: MiniwebConfig) -> dict[str, object]:
     for left_over in {path.parent for path in folder.rglob("*.partial*")}:
         remove_partials(left_over)
     missing = [unit for unit in list_units(config) if read_mark(folder, unit) is None]
-    for unit in tqdm(_built(config, missing), total=len(missing), desc="miniweb", unit="piece", disable=None):
+    built = finish_side_by_side(missing, partial(build_unit, config), num_workers=config.processes)
+    for unit in tqdm(built, total=len(missing), desc="miniweb", unit="piece", disable=None):
         if not sys.stderr.isatty():
             print(f"miniweb: {unit.name} done", flush=True)
     marks = [mark for unit in list_units(config) if (mark := read_mark(folder, unit)) is not None]
@@ -67,26 +64,3 @@ def _flat(tree: dict[str, object], prefix: str = "") -> dict[str, object]:
     for name, value in tree.items():
         flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
     return flat
-
-
-def _built(config: MiniwebConfig, units: list[Unit]) -> Iterator[Unit]:
-    """Yield the units as they are finished."""
-    if config.processes == 1 or len(units) < 2:
-        for unit in units:
-            build_unit(config, unit)
-            yield unit
-        return
-    # Spawned, not forked: a fork would copy the threads' locks of the libraries that write parquet.
-    with ProcessPoolExecutor(config.processes, get_context("spawn"), end_with_parent, (os.getpid(),)) as pool:
-        running = {pool.submit(build_unit, config, unit): unit for unit in units}
-        try:
-            for future in as_completed(running):
-                future.result()
-                yield running[future]
-        except BrokenProcessPool as error:
-            raise OSError(
-                "a building process was killed, perhaps for memory; run the same command to continue"
-            ) from error
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise

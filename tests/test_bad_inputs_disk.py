@@ -54,7 +54,7 @@ def test_a_write_that_fails_anywhere_ends_in_one_line(
 def test_a_killed_process_of_a_build_is_told_in_one_line(
     refused: Refused, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from miniweb import build
+    from runtime import side_by_side
 
     class Killed(ThreadPoolExecutor):
         """A pool whose processes die at once."""
@@ -67,6 +67,6 @@ def test_a_killed_process_of_a_build_is_told_in_one_line(
             dead.set_exception(BrokenProcessPool())
             return dead
 
-    monkeypatch.setattr(build, "ProcessPoolExecutor", Killed)
+    monkeypatch.setattr(side_by_side, "ProcessPoolExecutor", Killed)
     said = refused("miniweb", f"--output_dir={tmp_path / 'web'}", "--processes=2", code=1)
-    assert said.endswith("a building process was killed, perhaps for memory; run the same command to continue")
+    assert said.endswith("a worker process was killed, perhaps for memory; run the same command to continue")
