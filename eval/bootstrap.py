@@ -1,15 +1,17 @@
 """Intervals: a bootstrap over test items, and over training seeds and test items for contrasts between arms.
 
-A contrast draws the same items and the same seeds for every arm (paired), so what all arms share cancels. Items and
-seeds are drawn independently because every seed is tested on the same items (the pigeonhole bootstrap of Owen 2007,
-arXiv 0712.1111, conservative by construction). Of n seeds n - 1 are drawn: with so few units a draw of n would make the
-interval too narrow by sqrt((n - 1) / n) (Rao and Wu 1988).
+A contrast draws the same items and weighs the seeds alike for every arm (paired), so what all arms share cancels. Items
+and seeds are drawn independently because every seed is tested on the same items (the pigeonhole bootstrap of Owen 2007,
+arXiv 0712.1111). Items are drawn with replacement. Seeds are so few that drawing them would make intervals far too
+narrow (two seeds: the range of two values); they get normal weights around 1/n instead (the multiplier bootstrap, Wu
+1986) with the standard error that n values have, widened to Student's t with n - 1 degrees of freedom.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.stats import norm, t
 
 from eval.outcomes import Outcome
 from runtime import seeds
@@ -79,7 +81,7 @@ def _replicate_chunk(
     terms: Sequence[Term], training_seeds: Sequence[int], generator: np.random.Generator, size: int
 ) -> np.ndarray:
     item_draws: dict[str, tuple[np.ndarray, np.ndarray]] = {}
-    seed_draws = _draw_seeds(generator, size, len(training_seeds))
+    seed_weights = _draw_seed_weights(generator, size, len(training_seeds))
     total = np.zeros(size)
     for term in terms:
         by_seed = []
@@ -90,13 +92,19 @@ def _replicate_chunk(
                 for metric in term.metrics
             ]
             by_seed.append(np.mean(values, axis=0))
-        total += term.weight * (seed_draws * np.stack(by_seed, axis=1)).sum(axis=1)
+        total += term.weight * (seed_weights * np.stack(by_seed, axis=1)).sum(axis=1)
     return total
 
 
-def _draw_seeds(generator: np.random.Generator, size: int, num_seeds: int) -> np.ndarray:
-    drawn = max(num_seeds - 1, 1)
-    return generator.multinomial(drawn, np.full(num_seeds, 1.0 / num_seeds), size=size) / drawn
+def _draw_seed_weights(generator: np.random.Generator, size: int, num_seeds: int) -> np.ndarray:
+    """Return weights (size, num_seeds), each row with sum 1; of a single seed nothing can be told, and it counts 1."""
+    if num_seeds == 1:
+        return np.ones((size, 1))
+    upper = (1.0 + COVERAGE) / 2.0
+    widening = float(t.ppf(upper, num_seeds - 1) / norm.ppf(upper))
+    noise = generator.normal(size=(size, num_seeds))
+    centred = noise - noise.mean(axis=1, keepdims=True)
+    return 1.0 / num_seeds + widening * centred / np.sqrt(num_seeds * (num_seeds - 1))
 
 
 def _draw_items(

@@ -69,8 +69,12 @@ class Cloud:
         return len(self.ids)
 
     def replicates(self, draws: np.ndarray) -> np.ndarray:
-        """Compute the distance for bootstrap draws of shape (replicates, items)."""
-        return resampled_distances(self.features.astype(np.float64), self.reference.astype(np.float64), draws)
+        """Compute the distance for bootstrap draws of shape (replicates, items), centred on the distance of all items.
+
+        A draw repeats items, which moves any cloud away from the reference; that shift is not the estimate's error.
+        """
+        distances = resampled_distances(self.features.astype(np.float64), self.reference.astype(np.float64), draws)
+        return distances - distances.mean() + self.value
 
 
 Outcome = Ratio | Cloud
