@@ -2,6 +2,7 @@
 # skips what is done.
 PRESET ?= mini
 RUNS ?= runs
+ARGS ?=
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -13,7 +14,8 @@ REPRODUCE := $(BIN)/python -m openrecap reproduce --runs $(RUNS) --preset
         test test-slow check format bench clean
 
 help:  ## print this list
-	@echo "OpenRecap: make TARGET [PRESET=quick|mini|mini_full]   (PRESET=$(PRESET))"
+	@echo "OpenRecap: make TARGET [PRESET=quick|mini|mini_full] [ARGS=--redo_stale]   (PRESET=$(PRESET))"
+	@echo "ARGS goes to the runner; --redo_stale removes folders made from other data or configs and makes them again."
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1|\2/' | column -t -s '|'
 
 setup: $(READY)  ## build .venv with the pinned packages
@@ -26,37 +28,37 @@ $(READY): pyproject.toml constraints.txt
 	@touch $@
 
 data: $(READY)  ## draw the miniature web
-	$(REPRODUCE) $(PRESET) --until data
+	$(REPRODUCE) $(PRESET) --until data $(ARGS)
 
 foundation: $(READY)  ## train the CLIP that captioner and DiT start from
-	$(REPRODUCE) $(PRESET) --until foundation
+	$(REPRODUCE) $(PRESET) --until foundation $(ARGS)
 
 finetune: $(READY)  ## fine-tune the captioner
-	$(REPRODUCE) $(PRESET) --until captioner
+	$(REPRODUCE) $(PRESET) --until captioner $(ARGS)
 
 recaption: $(READY)  ## recaption the web
-	$(REPRODUCE) $(PRESET) --until recaption
+	$(REPRODUCE) $(PRESET) --until recaption $(ARGS)
 
 clip: $(READY)  ## train CLIP on every mix
-	$(REPRODUCE) $(PRESET) --until clip
+	$(REPRODUCE) $(PRESET) --until clip $(ARGS)
 
 dit: $(READY)  ## train diffusion transformers on every mix
-	$(REPRODUCE) $(PRESET) --until dit
+	$(REPRODUCE) $(PRESET) --until dit $(ARGS)
 
 eval: $(READY)  ## evaluate every run
-	$(REPRODUCE) $(PRESET) --until eval
+	$(REPRODUCE) $(PRESET) --until eval $(ARGS)
 
 tables: $(READY)  ## print the paper's tables with our numbers beside
-	$(REPRODUCE) $(PRESET) --until tables
+	$(REPRODUCE) $(PRESET) --until tables $(ARGS)
 
 report: $(READY)  ## write the HTML report
-	$(REPRODUCE) $(PRESET) --until report
+	$(REPRODUCE) $(PRESET) --until report $(ARGS)
 
 reproduce: $(READY)  ## everything, from drawing the data to the report
-	$(REPRODUCE) $(PRESET)
+	$(REPRODUCE) $(PRESET) $(ARGS)
 
 quick: $(READY)  ## the same pipeline with small budgets: a first look
-	$(REPRODUCE) quick
+	$(REPRODUCE) quick $(ARGS)
 
 status: $(READY)  ## what is done, running, failed and left
 	$(BIN)/python -m openrecap status --runs $(RUNS) --preset $(PRESET)

@@ -53,7 +53,8 @@ class Console:
         """Say that a job's folder was made from other inputs than today's."""
         self._say(
             f"{job.name}: {job.output} was made from other data or another config; "
-            "keep it and choose another --runs folder, or let --redo_stale remove it and make it again"
+            "keep it and choose another --runs folder, or let --redo_stale (make reproduce ARGS=--redo_stale) "
+            "remove it and make it again"
         )
 
     def removed(self, job: Job) -> None:

@@ -1,7 +1,9 @@
 """Completion marks: which job finished, from which inputs, leaving which bytes.
 
 A mark holds the fingerprint of what went in (arguments, config files, the needed jobs' results) and of what came out. A
-job is done when its mark matches what would go in now; so finished work is never repeated and stale work never reused.
+job is done when its mark matches what would go in now: finished work is not repeated, and work from other inputs is not
+reused. Code and package versions are no inputs: an edit of them leaves finished work done. A job that began and has not
+finished has a second mark with the inputs it began from.
 """
 
 import hashlib
@@ -41,10 +43,15 @@ class Marks:
         data = read_object(path, "inputs", "result", "seconds")
         return Mark(inputs=data["inputs"], result=data["result"], seconds=data["seconds"])
 
+    def begin(self, job: Job, inputs: str) -> None:
+        """Record that `job` begins from `inputs`; until it finishes, its output counts as half made from them."""
+        write_json(self._begun_path(job.name), {"job": job.name, "inputs": inputs})
+
     def write(self, job: Job, inputs: str, seconds: float) -> Mark:
         """Record that `job` finished from `inputs` and fingerprint what it left."""
         mark = Mark(inputs=inputs, result=fingerprint_result(job.output), seconds=round(seconds, 1))
         write_json(self._path(job.name), {"job": job.name, **vars(mark)})
+        self._begun_path(job.name).unlink(missing_ok=True)
         return mark
 
     def inputs_of(self, job: Job) -> str:
@@ -59,12 +66,25 @@ class Marks:
     def is_done(self, job: Job) -> bool:
         """Say whether `job` finished from exactly what would go into it now, and its result is still there."""
         mark = self.read(job.name)
-        return mark is not None and job.output.exists() and mark.inputs == self.inputs_of(job)
+        if mark is None or self._begun_path(job.name).exists():
+            return False
+        return job.output.exists() and mark.inputs == self.inputs_of(job)
 
     def is_stale(self, job: Job) -> bool:
-        """Say whether `job` left a folder that was made from other inputs; files are simply written anew."""
-        mark = self.read(job.name)
-        return mark is not None and job.output.is_dir() and mark.inputs != self.inputs_of(job)
+        """Say whether `job` left a folder, whole or half, that was made from other inputs; files are written anew."""
+        made_from = self._last_inputs(job.name)
+        return made_from is not None and job.output.is_dir() and made_from != self.inputs_of(job)
+
+    def _last_inputs(self, name: str) -> str | None:
+        """Return what the job's latest start worked from; None when it never began."""
+        begun = self._begun_path(name)
+        if begun.is_file():
+            return str(read_object(begun, "inputs")["inputs"])
+        mark = self.read(name)
+        return None if mark is None else mark.inputs
+
+    def _begun_path(self, name: str) -> Path:
+        return self._path(name).with_suffix(".begun.json")
 
     def _path(self, name: str) -> Path:
         return self.folder / f"{name.replace('/', '--')}.json"

@@ -20,9 +20,11 @@ class Running:
     log: Path
     started: float
     slot: int | None
+    inputs: str
+    """Fingerprint of what went in when it started."""
 
 
-def start(job: Job, log: Path, *, gpu: int | None, started: float) -> Running:
+def start(job: Job, log: Path, *, gpu: int | None, started: float, inputs: str) -> Running:
     """Start `job`, its output appended to `log`; on Linux the kernel ends it when the runner dies."""
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as stream:
@@ -34,7 +36,7 @@ def start(job: Job, log: Path, *, gpu: int | None, started: float) -> Running:
             env=_environment(job, gpu),
             preexec_fn=partial(end_with_parent, os.getpid()),
         )
-    return Running(job=job, process=process, log=log, started=started, slot=gpu)
+    return Running(job=job, process=process, log=log, started=started, slot=gpu, inputs=inputs)
 
 
 def _environment(job: Job, gpu: int | None) -> dict[str, str]:

@@ -60,13 +60,16 @@ def run(
 
 
 def _launch(state: _State, machine: Machine, marks: Marks, logs: Path, console: Console) -> None:
+    """Start ready jobs by priority up to the first that does not fit: narrower ones must not overtake it for ever."""
     for job in state.ready():
-        if _fits(job, state, machine):
-            state.waiting.remove(job)
-            gpu = _free_gpu(state, machine)
-            running = processes.start(job, logs / f"{job.name}.log", gpu=gpu, started=time.monotonic())
-            state.running.append(running)
-            console.started(job)
+        if not _fits(job, state, machine):
+            return
+        state.waiting.remove(job)
+        inputs = marks.inputs_of(job)
+        marks.begin(job, inputs)
+        gpu, log = _free_gpu(state, machine), logs / f"{job.name}.log"
+        state.running.append(processes.start(job, log, gpu=gpu, started=time.monotonic(), inputs=inputs))
+        console.started(job)
 
 
 def _settle(state: _State, marks: Marks, console: Console, redo_stale: bool) -> None:
@@ -121,7 +124,7 @@ def _reap(state: _State, machine: Machine, marks: Marks, console: Console) -> bo
         seconds = time.monotonic() - running.started
         job = running.job
         if code == 0 and job.output.exists():
-            marks.write(job, marks.inputs_of(job), seconds)
+            marks.write(job, running.inputs, seconds)
             state.done.add(job.name)
             state.seconds[job] = seconds
             console.finished(job, seconds, left=_seconds_left(state, machine))

@@ -64,6 +64,13 @@ def test_readme_names_only_make_targets_that_exist() -> None:
     assert named and named <= targets
 
 
+@pytest.mark.parametrize("target", ["reproduce", "quick", "clip"])
+def test_make_hands_extra_arguments_to_the_runner(target: str) -> None:
+    command = ["make", "--dry-run", target, "ARGS=--redo_stale"]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert re.search(r"openrecap reproduce .*--redo_stale$", printed, re.MULTILINE)
+
+
 def test_every_pin_is_a_name_and_a_version() -> None:
     lines = Path("constraints.txt").read_text().splitlines()
     assert not [line for line in lines if not re.fullmatch(r"[\w.-]+==[\w.+]+", line)]

@@ -82,6 +82,57 @@ def test_a_folder_made_from_other_inputs_is_made_again_on_request(tmp_path: Path
     assert not (tmp_path / "b" / "stale.txt").exists()
 
 
+def configured_job(tmp_path: Path, program: str) -> Job:
+    """Return a job that makes the folder `b`, runs `program` there and is decided by the file `b.yaml`."""
+    output, config = tmp_path / "b", tmp_path / "b.yaml"
+    opening = f"import pathlib; here = pathlib.Path({str(output)!r}); here.mkdir(exist_ok=True); "
+    return Job(
+        name="b", stage="data", arguments=("-c", opening + program), output=output, config_files=(config,), threads=1
+    )
+
+
+def test_a_config_edited_while_its_job_runs_leaves_the_job_stale(tmp_path: Path) -> None:
+    (tmp_path / "b.yaml").write_text("steps: 1")
+    edits_its_config = configured_job(tmp_path, "(here.parent / 'b.yaml').write_text('steps: 2')")
+    assert run(tmp_path, edits_its_config)[0]
+    succeeded, said = run(tmp_path, edits_its_config)
+    assert not succeeded and "was made from other data or another config" in said
+    assert "make reproduce ARGS=--redo_stale" in said
+
+
+HALF = "(here / 'half.txt').touch(); raise SystemExit(len(list(here.iterdir())) == 1)"
+"""Fails after its first file; goes on to the end where another file is there."""
+
+
+def test_a_half_made_folder_goes_on_from_the_same_inputs(tmp_path: Path) -> None:
+    (tmp_path / "b.yaml").write_text("steps: 1")
+    halting = configured_job(tmp_path, HALF)
+    assert not run(tmp_path, halting)[0]
+    (tmp_path / "b" / "rest.txt").touch()
+    assert run(tmp_path, halting)[0]
+    assert "b: done before" in run(tmp_path, halting)[1]
+
+
+def test_a_half_made_folder_is_stale_when_its_config_changed(tmp_path: Path) -> None:
+    (tmp_path / "b.yaml").write_text("steps: 1")
+    halting = configured_job(tmp_path, HALF)
+    assert not run(tmp_path, halting)[0]
+    (tmp_path / "b.yaml").write_text("steps: 2")
+    assert "was made from other data or another config" in run(tmp_path, halting)[1]
+    _, said = run(tmp_path, halting, redo_stale=True)
+    assert "b: removed" in said and "b: started" in said
+
+
+def test_a_half_redone_folder_is_not_done_when_its_old_config_returns(tmp_path: Path) -> None:
+    (tmp_path / "b.yaml").write_text("steps: 1")
+    halts_at_two = configured_job(tmp_path, "raise SystemExit((here.parent / 'b.yaml').read_text() == 'steps: 2')")
+    assert run(tmp_path, halts_at_two)[0]
+    (tmp_path / "b.yaml").write_text("steps: 2")
+    assert not run(tmp_path, halts_at_two, redo_stale=True)[0]
+    (tmp_path / "b.yaml").write_text("steps: 1")
+    assert "done before" not in run(tmp_path, halts_at_two)[1]
+
+
 def test_a_failure_stops_only_what_needs_it(tmp_path: Path) -> None:
     broken = Job(name="a", stage="data", arguments=("-c", "raise SystemExit('no disk')"), output=tmp_path / "a")
     succeeded, said = run(tmp_path, broken, job(tmp_path, "b", "a"), job(tmp_path, "c"))
@@ -96,6 +147,16 @@ def test_jobs_share_the_cores_by_their_threads(tmp_path: Path) -> None:
     assert side_by_side.index("b: started") < side_by_side.index("a: done")
     _, one_by_one = run(tmp_path, job(tmp_path, "c", pause=0.5, threads=2), job(tmp_path, "d", pause=0.5))
     assert one_by_one.index("d: started") > one_by_one.index("c: done")
+
+
+def test_a_wide_job_is_not_overtaken_by_later_narrow_ones(tmp_path: Path) -> None:
+    _, said = run(
+        tmp_path,
+        job(tmp_path, "first", pause=0.5),
+        job(tmp_path, "wide", threads=2),
+        job(tmp_path, "late"),
+    )
+    assert said.index("wide: started") < said.index("late: started")
 
 
 def test_a_wide_job_runs_on_a_narrow_machine(tmp_path: Path) -> None:
