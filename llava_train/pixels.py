@@ -1,6 +1,6 @@
 """From a decoded picture to the pixels a captioner sees; training, captioning and the published processor agree."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -77,12 +77,10 @@ def read_geometry(folder: Path) -> PixelGeometry:
     """Read the pixel geometry of a transformers model directory from its image processor's settings."""
     settings = _image_processor_settings(folder)
     try:
-        size, mean, std = settings["size"], settings["image_mean"], settings["image_std"]
-        side = settings.get("crop_size", size)
         return PixelGeometry(
-            image_size_px=int(side["height"] if "height" in side else side["shortest_edge"]),
-            mean=_three(mean),
-            std=_three(std),
+            image_size_px=_side_px(settings.get("crop_size", settings["size"])),
+            mean=_three(settings["image_mean"]),
+            std=_three(settings["image_std"]),
             pad=bool(settings.get("do_pad", False)),
         )
     except (KeyError, TypeError, ValueError) as error:
@@ -96,6 +94,13 @@ def _image_processor_settings(folder: Path) -> dict[str, Any]:
             if "image_processor" in settings or "image_mean" in settings:
                 return settings.get("image_processor", settings)
     raise UserError("no image processor", where=folder, found="no such file", wanted=" or ".join(PROCESSOR_FILES))
+
+
+def _side_px(size: int | Mapping[str, int]) -> int:
+    """Return the side of a square; OpenAI's own settings give it as a bare number."""
+    if isinstance(size, int):
+        return size
+    return int(size["height"] if "height" in size else size["shortest_edge"])
 
 
 def _three(values: Sequence[float]) -> tuple[float, float, float]:

@@ -135,3 +135,13 @@ print("caption:", processor.decode(out[0, inputs["input_ids"].shape[1]:], skip_s
     done = subprocess.run(arguments, cwd=tmp_path, capture_output=True, text=True, timeout=100)
     assert done.returncode == 0, done.stderr[-2000:]
     assert "caption:" in done.stdout
+
+
+def test_bare_numbers_in_processor_settings_are_sides(tmp_path: Path) -> None:
+    settings = {"crop_size": 224, "size": 240, "do_center_crop": True, "image_mean": [0.5] * 3, "image_std": [0.2] * 3}
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(settings))
+    geometry = read_geometry(tmp_path)
+    assert (geometry.image_size_px, geometry.pad) == (224, False)
+    del settings["crop_size"]
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(settings))
+    assert read_geometry(tmp_path).image_size_px == 240
