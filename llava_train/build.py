@@ -14,7 +14,8 @@ from transformers import (
 
 from imagetext.conversations import image_token_id
 from llava_train.config import LanguageModelConfig
-from llava_train.parts import inner_tower, num_image_tokens
+from llava_train.parts import inner_tower, num_image_tokens, num_patches
+from runtime.errors import UserError
 from runtime.pretrained import load_pretrained
 from runtime.seeds import derive
 
@@ -27,9 +28,10 @@ def build_captioner(
 ) -> LlavaForConditionalGeneration:
     """Return an untrained captioner on a trained vision tower; a pure function of its arguments.
 
-    Raises UserError when `clip` is no transformers CLIP directory.
+    Raises UserError when `clip` is no transformers CLIP directory, or an image alone fills the longest sequence.
     """
     tower = load_pretrained(CLIPModel, clip, model_types=["clip"], dtype=torch.float32).vision_model
+    _require_room_for_text(num_patches(tower.config), config.max_length_tokens)
     llava_config = LlavaConfig(
         vision_config=tower.config.to_dict(),
         text_config=_language_config(tokenizer, config).to_dict(),
@@ -45,6 +47,17 @@ def build_captioner(
     inner_tower(llava).load_state_dict(tower.state_dict())
     llava.config.image_seq_length = num_image_tokens(llava)
     return llava.eval()
+
+
+def _require_room_for_text(num_image_tokens: int, max_length_tokens: int) -> None:
+    if num_image_tokens >= max_length_tokens:
+        raise UserError(
+            f"no room for text beside the {num_image_tokens} tokens of one image",
+            where="language_model.max_length_tokens",
+            found=max_length_tokens,
+            wanted=f"more than {num_image_tokens}",
+            fix="Raise it, or take a vision tower of fewer patches",
+        )
 
 
 def _language_config(tokenizer: PreTrainedTokenizerBase, config: LanguageModelConfig) -> LlamaConfig:

@@ -18,7 +18,11 @@ def language_config(llava: LlavaForConditionalGeneration) -> LlamaConfig:
 
 def num_image_tokens(llava: LlavaForConditionalGeneration) -> int:
     """Return the number of patches of one image, each of which takes a token's place."""
-    config = vision_config(llava)
+    return num_patches(vision_config(llava))
+
+
+def num_patches(config: CLIPVisionConfig) -> int:
+    """Return the number of patches that a vision tower cuts one image into."""
     return (cast(int, config.image_size) // cast(int, config.patch_size)) ** 2
 
 

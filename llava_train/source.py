@@ -114,7 +114,8 @@ class ConversationSource:
         record = self._conversations[index]
         input_ids, labels = self._tokens(index)
         if len(input_ids) > self._max_length_tokens:
-            self._skip(index, "too_long", f"{len(input_ids)} tokens")
+            limit = f"language_model.max_length_tokens is {self._max_length_tokens}"
+            self._skip(index, "too_long", f"{len(input_ids)} tokens, {limit}")
             return None
         try:
             image = None if record.image is None else self._pixels.read(self._images / record.image)

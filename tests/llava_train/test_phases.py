@@ -142,3 +142,21 @@ def test_phases_out_of_order_are_refused(root: Path, tmp_path: Path) -> None:
 def test_run_folder_tells_its_data(export: Path) -> None:
     facts = Run(export.parent, {}, {}).facts()
     assert facts["phases"]["instruct"]["data"] == {"num_samples": 24, "drawn": 24, "skipped_samples": {}}
+
+
+def test_image_that_fills_the_longest_sequence_is_refused(root: Path, tmp_path: Path) -> None:
+    config = tiny.config(root, tmp_path / "run")
+    model = dataclasses.replace(config.language_model, max_length_tokens=tiny.NUM_IMAGE_TOKENS)
+    message = (
+        r"language_model\.max_length_tokens: no room for text beside the 4 tokens of one image: found 4, wanted more"
+    )
+    with pytest.raises(UserError, match=message):
+        phases.fine_tune(dataclasses.replace(config, language_model=model))
+    assert not (config.output_dir / "phases").exists()
+
+
+def test_too_long_conversation_names_the_limit(root: Path, tmp_path: Path) -> None:
+    config = dataclasses.replace(tiny.config(root, tmp_path / "run"), phases=["align"], max_bad_share=0.0)
+    model = dataclasses.replace(config.language_model, max_length_tokens=tiny.NUM_IMAGE_TOKENS + 1)
+    with pytest.raises(UserError, match=r"\(\d+ tokens, language_model\.max_length_tokens is 5\)"):
+        phases.fine_tune(dataclasses.replace(config, language_model=model))
