@@ -21,10 +21,16 @@ def examine(constraints: Path) -> list[tuple[bool, str]]:
         (sys.version_info >= (3, 11), f"Python {sys.version.split()[0]} (3.11 or newer wanted)"),
         *_packages(constraints),
         (True, f"{found.cores} cores"),
-        (True, f"GPUs: {', '.join(found.gpus) or 'none (fine for quick, mini and mini_full)'}"),
+        (True, _gpus(found.gpus, machine.gpu_names())),
         (memory_gib >= _MIN_MEMORY_GIB, f"{memory_gib:.0f} GiB of memory ({_MIN_MEMORY_GIB} wanted)"),
         (disk_gib >= _MIN_DISK_GIB, f"{disk_gib:.0f} GiB of free disk ({_MIN_DISK_GIB} wanted)"),
     ]
+
+
+def _gpus(used: tuple[str, ...], names: tuple[str, ...]) -> str:
+    if not names:
+        return "GPUs: none (fine for quick, mini and mini_full)"
+    return f"GPUs: {', '.join(names)}; used: {', '.join(used) or 'none, as CUDA_VISIBLE_DEVICES says'}"
 
 
 def _packages(constraints: Path) -> list[tuple[bool, str]]:

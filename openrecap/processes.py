@@ -19,12 +19,13 @@ class Running:
     process: subprocess.Popen[bytes]
     log: Path
     started: float
-    slot: int | None
+    gpu: str | None
+    """Id of the GPU it was given."""
     inputs: str
     """Fingerprint of what went in when it started."""
 
 
-def start(job: Job, log: Path, *, gpu: int | None, started: float, inputs: str) -> Running:
+def start(job: Job, log: Path, *, gpu: str | None, started: float, inputs: str) -> Running:
     """Start `job`, its output appended to `log`; on Linux the kernel ends it when the runner dies."""
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as stream:
@@ -36,10 +37,10 @@ def start(job: Job, log: Path, *, gpu: int | None, started: float, inputs: str) 
             env=_environment(job, gpu),
             preexec_fn=partial(end_with_parent, os.getpid()),
         )
-    return Running(job=job, process=process, log=log, started=started, slot=gpu, inputs=inputs)
+    return Running(job=job, process=process, log=log, started=started, gpu=gpu, inputs=inputs)
 
 
-def _environment(job: Job, gpu: int | None) -> dict[str, str]:
+def _environment(job: Job, gpu: str | None) -> dict[str, str]:
     threads = str(job.threads)
     settings = {
         "OMP_NUM_THREADS": threads,
@@ -49,7 +50,7 @@ def _environment(job: Job, gpu: int | None) -> dict[str, str]:
         "PYTHONUNBUFFERED": "1",
     }
     if gpu is not None:
-        settings["CUDA_VISIBLE_DEVICES"] = str(gpu)
+        settings["CUDA_VISIBLE_DEVICES"] = gpu
     return {**os.environ, **settings}
 
 

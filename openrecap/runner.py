@@ -108,9 +108,9 @@ def _seconds_left(state: _State, machine: Machine) -> float | None:
     return seconds_left([*state.waiting, *running], state.seconds, spent=spent, side_by_side=side_by_side)
 
 
-def _free_gpu(state: _State, machine: Machine) -> int | None:
-    taken = {running.slot for running in state.running}
-    return next((index for index in range(len(machine.gpus)) if index not in taken), None)
+def _free_gpu(state: _State, machine: Machine) -> str | None:
+    taken = {running.gpu for running in state.running}
+    return next((gpu for gpu in machine.gpus if gpu not in taken), None)
 
 
 def _reap(state: _State, machine: Machine, marks: Marks, console: Console) -> bool:
