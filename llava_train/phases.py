@@ -57,7 +57,10 @@ def fine_tune(config: FineTuneConfig) -> Path:
     if run.finished():
         return run.export
     bench = _prepare(config, run)
-    facts = {name: _complete_phase(bench, name) for name in config.phases}
+    # All are built before the first phase trains, so that what is wrong with the last one's data shows now; each leaves
+    # the memory with its phase.
+    sources = {name: _source(bench, name) for name in config.phases}
+    facts = {name: _complete_phase(bench, name, sources.pop(name)) for name in config.phases}
     if is_main_process():
         export_captioner(bench.llava, bench.tokenizer, bench.geometry, run.export)
     run.finish(phases=facts)
@@ -79,14 +82,13 @@ def _prepare(config: FineTuneConfig, run: Run) -> Workbench:
     return Workbench(config=config, run=run, corpus=corpus, tokenizer=tokenizer, geometry=geometry, llava=llava)
 
 
-def _complete_phase(bench: Workbench, name: PhaseName) -> Mapping[str, object]:
+def _complete_phase(bench: Workbench, name: PhaseName, source: ConversationSource) -> Mapping[str, object]:
     """Train one phase in place, or load what it ended with; return what is known of it."""
     phase = bench.config.phase(name)
     run = Run.open(bench.run.folder / "phases" / name, phase, identity_excludes=LOOP_PLACES)
     if run.finished():
         load_weights(run.folder / WEIGHTS, bench.llava)
         return run.facts()
-    source = _source(bench, name)
     freeze(bench.llava, phase)
     result = fit(
         task=AnswerTask(),

@@ -160,3 +160,13 @@ def test_too_long_conversation_names_the_limit(root: Path, tmp_path: Path) -> No
     model = dataclasses.replace(config.language_model, max_length_tokens=tiny.NUM_IMAGE_TOKENS + 1)
     with pytest.raises(UserError, match=r"\(\d+ tokens, language_model\.max_length_tokens is 5\)"):
         phases.fine_tune(dataclasses.replace(config, language_model=model))
+
+
+def test_wrong_data_of_the_last_phase_is_found_before_the_first(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(phases, "fit", lambda **_: pytest.fail("trained before all data was checked"))
+    config = tiny.config(root, tmp_path / "run")
+    detail = dataclasses.replace(config.detail, short_first=ShortFirstConfig(num_updates=1, max_answer_words=4))
+    with pytest.raises(UserError, match="no answer is as short"):
+        phases.fine_tune(dataclasses.replace(config, detail=detail))
