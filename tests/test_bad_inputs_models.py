@@ -120,6 +120,18 @@ def test_no_model_at_all_is_named(stage: str, good: GoodInputs, refused: Refused
         assert str(model) in said
 
 
+@pytest.mark.parametrize("damage", ["nowhere", *(pytest.param(each, marks=pytest.mark.slow) for each in DAMAGES)])
+def test_a_model_that_no_worker_can_open_is_named(
+    damage: str, good: GoodInputs, refused: Refused, tmp_path: Path
+) -> None:
+    model = tmp_path / "model"
+    if damage != "nowhere":
+        shutil.copytree(good.captioner / "export", model)
+        DAMAGES[damage](model)
+    arguments = [*good.recaption(), f"--model={model}", "--workers=2", f"--output_dir={tmp_path / 'out'}"]
+    assert str(model) in refused("recaption run", *arguments)
+
+
 @pytest.mark.parametrize("stage", ["clip_train", "dit_train", "llava_train"])
 def test_a_checkpoint_of_another_width_is_refused(
     stage: str, good: GoodInputs, refused: Refused, tmp_path: Path

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from runtime.errors import UserError
 from runtime.side_by_side import finish_side_by_side
 
 
@@ -21,6 +22,10 @@ def note_start(folder: Path, index: int) -> None:
 def refuse_three(item: int) -> None:
     if item == 3:
         raise ValueError("three")
+
+
+def refuse_to_start(folder: Path, index: int) -> None:
+    raise UserError("no model here", where=folder, fix="Check --model.")
 
 
 def die(item: int) -> None:
@@ -48,6 +53,18 @@ def test_nothing_to_do_starts_nothing(tmp_path: Path) -> None:
 def test_an_error_stops_the_work_as_it_is(num_workers: int) -> None:
     with pytest.raises(ValueError, match="three"):
         list(finish_side_by_side(range(5), refuse_three, num_workers=num_workers))
+
+
+@pytest.mark.parametrize("num_workers", [1, 2])
+def test_an_error_at_the_start_of_a_worker_is_raised_as_it_is(
+    num_workers: int, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    start = partial(refuse_to_start, tmp_path / "gone")
+    with pytest.raises(UserError) as refusal:
+        list(finish_side_by_side(range(3), partial(note, tmp_path), num_workers=num_workers, start=start))
+    assert str(refusal.value) == f"{tmp_path / 'gone'}: no model here. Check --model."
+    assert not list(tmp_path.iterdir()), "work was done by a worker that had not started"
+    assert capfd.readouterr().err == ""
 
 
 def test_a_killed_worker_is_told_from_an_error() -> None:
