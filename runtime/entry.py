@@ -1,5 +1,6 @@
 """The way into every command: expected failures become one line and an exit code."""
 
+import re
 import sys
 from collections.abc import Callable
 
@@ -8,6 +9,13 @@ from runtime.errors import NonFiniteError, UserError
 EXIT_FAILED = 1
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
+
+# By name and text, since entries do not import torch: its error on a GPU is a RuntimeError of its own, its errors on a
+# CPU are plain ones.
+_OUT_OF_MEMORY_CLASSES = ("MemoryError", "OutOfMemoryError")
+_OUT_OF_MEMORY_TEXTS = re.compile(
+    r"DefaultCPUAllocator: can't allocate memory|DataLoader worker .* is killed by signal: (Killed|Bus error)"
+)
 
 
 def run_entry(main: Callable[[], None]) -> None:
@@ -21,10 +29,22 @@ def run_entry(main: Callable[[], None]) -> None:
         main()
     except UserError as error:
         _leave(f"error: {error}", EXIT_USER_ERROR)
-    except (OSError, NonFiniteError, MemoryError) as error:
-        _leave(f"failed: {type(error).__name__}: {' '.join(str(error).split())}", EXIT_FAILED)
+    except (OSError, NonFiniteError) as error:
+        _leave(_failure(error), EXIT_FAILED)
+    except (MemoryError, RuntimeError) as error:
+        if not _is_out_of_memory(error):
+            raise
+        _leave(f"{_failure(error)} (lower loop.microbatch_size or batch_size)", EXIT_FAILED)
     except KeyboardInterrupt:
         _leave("interrupted: run the same command again to continue", EXIT_INTERRUPTED)
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    return type(error).__name__ in _OUT_OF_MEMORY_CLASSES or bool(_OUT_OF_MEMORY_TEXTS.search(str(error)))
+
+
+def _failure(error: Exception) -> str:
+    return f"failed: {type(error).__name__}: {' '.join(str(error).split())}"
 
 
 def _leave(line: str, code: int) -> None:

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from runtime.entry import run_entry
 from runtime.errors import NonFiniteError, UserError
@@ -38,11 +39,44 @@ def test_expected_failures_end_in_one_line(raised, code, line, capsys):
     assert leaving.value.code == code and capsys.readouterr().err == line
 
 
-def test_our_own_defects_keep_their_traceback():
-    def main():
-        raise KeyError("a defect")
+def allocate_on_the_cpu():
+    torch.empty(2**60, dtype=torch.uint8)
 
-    with pytest.raises(KeyError):
+
+def run_out_of_gpu_memory():
+    raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nGPU 0 has 1.00 GiB free.")
+
+
+def lose_a_data_worker():
+    raise RuntimeError("DataLoader worker (pid 12) is killed by signal: Killed. ")
+
+
+def run_out_of_memory():
+    raise MemoryError
+
+
+@pytest.mark.parametrize("main", [allocate_on_the_cpu, run_out_of_gpu_memory, lose_a_data_worker, run_out_of_memory])
+def test_out_of_memory_is_one_line_that_says_what_to_lower(main, capsys):
+    with pytest.raises(SystemExit) as leaving:
+        run_entry(main)
+    line = capsys.readouterr().err
+    assert leaving.value.code == 1 and line.startswith("failed: ") and line.count("\n") == 1
+    assert line.endswith(" (lower loop.microbatch_size or batch_size)\n")
+
+
+@pytest.mark.parametrize(
+    "defect",
+    [
+        KeyError("a defect"),
+        RuntimeError("mat1 and mat2 shapes cannot be multiplied"),
+        RuntimeError("DataLoader worker (pid 12) is killed by signal: Segmentation fault. "),
+    ],
+)
+def test_our_own_defects_keep_their_traceback(defect):
+    def main():
+        raise defect
+
+    with pytest.raises(type(defect)):
         run_entry(main)
 
 
