@@ -4,9 +4,12 @@ A location with "://" is an fsspec URL ("s3://bucket/shards", "simplecache::http
 """
 
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO, cast
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 from runtime.errors import UserError
+
+if TYPE_CHECKING:
+    from fsspec import AbstractFileSystem
 
 
 def is_url(location: str | Path) -> bool:
@@ -29,9 +32,8 @@ def open_binary(location: str | Path) -> BinaryIO:
     try:
         if not is_url(location):
             return Path(location).open("rb")
-        import fsspec
-
-        return cast(BinaryIO, fsspec.open(str(location), "rb").open())
+        system, path = _resolve(location)
+        return cast(BinaryIO, system.open(path, "rb"))
     except FileNotFoundError:
         raise UserError("file is missing", where=location, fix="Check the path, or write it again") from None
 
@@ -46,9 +48,7 @@ def exists(location: str | Path) -> bool:
     """Tell whether a file is there."""
     if not is_url(location):
         return Path(location).exists()
-    import fsspec
-
-    system, path = fsspec.core.url_to_fs(str(location))
+    system, path = _resolve(location)
     return bool(system.exists(path))
 
 
@@ -56,9 +56,7 @@ def list_names(folder: str | Path) -> list[str]:
     """Return the sorted names in a folder, unfinished files left out; raise UserError when there is no such folder."""
     try:
         if is_url(folder):
-            import fsspec
-
-            system, path = fsspec.core.url_to_fs(str(folder))
+            system, path = _resolve(folder)
             names = [name_of(str(entry)) for entry in system.ls(path, detail=False)]
         else:
             names = [entry.name for entry in Path(folder).iterdir()]
@@ -67,3 +65,22 @@ def list_names(folder: str | Path) -> list[str]:
     except NotADirectoryError:
         raise UserError("no folder", where=folder, found="a file", wanted="a folder", fix="Check the path") from None
     return sorted(name for name in names if ".partial" not in name)
+
+
+def _resolve(url: str | Path) -> "tuple[AbstractFileSystem, str]":
+    """Return the file system of a URL and the path on it; raise UserError where there is no way to it."""
+    import fsspec
+
+    try:
+        system, path = fsspec.core.url_to_fs(str(url))
+    except ImportError as error:
+        package = getattr(error.__cause__, "name", None) or str(error)
+        raise UserError(
+            "URL needs a package that is not installed", where=url, found=f"no {package}", fix=f"Install {package}"
+        ) from None
+    except ValueError as error:
+        fix = "Check the part before ://"
+        raise UserError(
+            "URL can't be opened", where=url, found=str(error), wanted="a protocol of fsspec", fix=fix
+        ) from None
+    return system, path
