@@ -7,7 +7,9 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 MAX_PIXELS = 178_956_970
-"""Pixels above which an image is refused unread: Pillow's own limit for decompression bombs."""
+"""Pixels above which an image is refused unread: Pillow's own limit for decompression bombs, which it never lifts."""
+MAX_ASPECT_RATIO = 100
+"""Longer over shorter side above which an image is refused unread: as a square it would need gigabytes."""
 _BACKGROUND = (255, 255, 255)
 _EXIF_ORIENTATION = 274
 
@@ -30,7 +32,8 @@ def decode(data: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
     Transparency is laid over white, 16-bit samples are scaled to 8 bit, CMYK and palettes are converted.
 
     Raises:
-        DecodeError: "empty", "not_an_image", "too_many_pixels", "truncated", "unsupported_mode" or "damaged".
+        DecodeError: "empty", "not_an_image", "too_many_pixels", "too_elongated", "truncated", "unsupported_mode" or
+            "damaged".
     """
     if not data:
         raise DecodeError("empty")
@@ -57,6 +60,8 @@ def _open(data: bytes, max_pixels: int) -> Image.Image:
     width, height = image.size
     if width * height > max_pixels:
         raise DecodeError("too_many_pixels", f"{width} x {height}, at most {max_pixels}")
+    if max(width, height) > MAX_ASPECT_RATIO * min(width, height):
+        raise DecodeError("too_elongated", f"{width} x {height}, at most {MAX_ASPECT_RATIO} to 1")
     return image
 
 

@@ -40,7 +40,7 @@ class DataConfig:
     cache_mib: int = 512
     """Memory for decoded images per rank, in MiB, shared out among its workers; the first images to come stay."""
     max_pixels: int = MAX_PIXELS
-    """Pixels above which an image is a bad sample."""
+    """Pixels above which an image is a bad sample; at most Pillow's own limit, the default."""
     max_bad_share: float = 0.01
     """Share of bad samples above which training stops (counted against at least 1000 samples)."""
     limit_samples: int | None = None
@@ -56,6 +56,9 @@ class DataConfig:
         ]:
             if value is not None and value < least:
                 raise UserError(f"{name} is out of range", found=value, wanted=f"at least {least}")
+        if self.max_pixels > MAX_PIXELS:
+            wanted = f"at most {MAX_PIXELS}, above which Pillow opens no image"
+            raise UserError("max_pixels is out of range", found=self.max_pixels, wanted=wanted)
         if not 0.0 <= self.max_bad_share <= 1.0:
             raise UserError("max_bad_share is out of range", found=self.max_bad_share, wanted="a share in [0, 1]")
         if unknown := sorted(set(self.sidecar_columns) - set(self.sidecars)):

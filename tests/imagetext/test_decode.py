@@ -125,6 +125,14 @@ def test_bound_is_inclusive_and_checked_before_decoding() -> None:
     assert reason(bomb + struct.pack(">I", 9) + b"IDAT") == "too_many_pixels"
 
 
+@pytest.mark.parametrize("turned", [False, True])
+def test_an_elongated_picture_is_refused_before_it_is_made_a_square(turned: bool) -> None:
+    longest, too_long = (1000, 10), (65_000, 1)
+    assert decode(encoded(Image.new("RGB", longest[::-1] if turned else longest), "PNG")).size[turned] == 1000
+    assert reason(encoded(Image.new("RGB", too_long[::-1] if turned else too_long), "PNG")) == "too_elongated"
+    assert reason(encoded(Image.new("RGB", (10, 1001) if turned else (1001, 10)), "PNG")) == "too_elongated"
+
+
 def test_error_survives_pickling() -> None:
     error = pickle.loads(pickle.dumps(DecodeError("truncated", "half")))
     assert (error.reason, str(error)) == ("truncated", "truncated: half")

@@ -113,6 +113,7 @@ def test_config_reads_from_flags(folder: Path) -> None:
     [
         ({"window_samples": 0}, "window_samples is out of range: found 0, wanted at least 1"),
         ({"num_workers": -1}, "num_workers is out of range"),
+        ({"max_pixels": 178_956_971}, "max_pixels is out of range: found 178956971, wanted at most 178956970"),
         ({"max_bad_share": 2.0}, "max_bad_share is out of range"),
         ({"sidecar_columns": {"recaption": "x"}}, "sidecar_columns names no sidecar: found recaption"),
     ],
