@@ -9,7 +9,7 @@ from eval.paper_numbers import CITATION
 from eval.registry import Experiments, load_experiments
 from eval.results import Results, read_results
 from eval.results import collect as collect_rows
-from eval.runs import num_finished
+from eval.runs import finished_folders
 from eval.tables import caption_tables, clip_tables, dit_tables, findings_table, size_tables
 from eval.tables.table import Table
 from runtime import atomic
@@ -86,7 +86,7 @@ def paper_tables(results: Results, experiments: Experiments, root: Path) -> list
 
 def _heading(evidence: Evidence) -> str:
     runs = evidence.experiments.runs
-    finished = num_finished(evidence.root, runs)
+    finished = len(finished_folders(evidence.root, runs))
     return (
         f"# Results of preset {evidence.experiments.preset}\n\n"
         f"{len(runs)} runs declared, {finished} finished; {len(evidence.results.rows)} rows measured. "

@@ -21,11 +21,18 @@ def folder_of(root: Path, run: RunEntry) -> Path:
     return root / "foundation" if run.stage == "foundation" else root / run.stage / run.name
 
 
-def num_finished(root: Path, runs: Sequence[RunEntry]) -> int:
-    """Count the runs that are finished; sidecar sets have their shards' marks instead of `done.json`."""
-    return sum(
-        (folder_of(root, run) / "done.json").exists() or any(folder_of(root, run).glob("*_stats.json")) for run in runs
-    )
+def finished_folders(root: Path, runs: Sequence[RunEntry]) -> list[Path]:
+    """List the folders of the runs that are finished."""
+    return [folder_of(root, run) for run in runs if _is_finished(root, run)]
+
+
+def _is_finished(root: Path, run: RunEntry) -> bool:
+    """Tell by `done.json`, written last; shuffled captions have a mark for each shard of their source instead."""
+    folder = folder_of(root, run)
+    if run.recipe != "shuffle":
+        return (folder / "done.json").exists()
+    shards = [path.stem for path in (root / run.stage / run.captions).glob("*.parquet")]
+    return bool(shards) and all((folder / f"{shard}_stats.json").exists() for shard in shards)
 
 
 def run_config(folder: Path) -> dict[str, Any]:

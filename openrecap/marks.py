@@ -2,8 +2,9 @@
 
 A mark holds the fingerprint of what went in (arguments, config files, the needed jobs' results) and of what came out. A
 job is done when its mark matches what would go in now: finished work is not repeated, and work from other inputs is not
-reused. Code and package versions are no inputs: an edit of them leaves finished work done. A job that began and has not
-finished has a second mark with the inputs it began from.
+reused. Code and package versions are no inputs: an edit of them leaves finished work done, and `openrecap status` and
+the table of what the runs were served say so where the commits in the runs' `provenance.json` differ. A job that began
+and has not finished has a second mark with the inputs it began from.
 """
 
 import hashlib

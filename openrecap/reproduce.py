@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from eval.commits import unlike_commits
 from eval.registry import load_experiments
 from openrecap import machine, runner
 from openrecap.console import Console
@@ -50,7 +51,8 @@ def print_status(preset: str, runs: Path) -> None:
     marks = Marks(Folders(root=runs / preset).marks)
     done: set[str] = set()
     rows = []
-    for job in declared_jobs(preset, runs):
+    jobs = declared_jobs(preset, runs)
+    for job in jobs:
         waits = [need for need in job.needs if need not in done]
         mark = marks.read(job.name)
         if not waits and marks.is_done(job):
@@ -60,6 +62,9 @@ def print_status(preset: str, runs: Path) -> None:
             rows.append([job.name, f"waits for {waits[0]}" if waits else "ready"])
     print(markdown_table(["job", "state"], rows))
     print(f"\n{len(done)} of {len(rows)} done")
+    commits = unlike_commits(job.output for job in jobs if job.name in done)
+    if commits is not None:
+        print(commits)
 
 
 def print_plan(preset: str, runs: Path) -> None:

@@ -6,7 +6,7 @@ from eval.findings import Evidence, Judged, judge_all
 from eval.paper_numbers import CITATION
 from eval.report import captions_section, curves_section, pictures_section
 from eval.report.table_section import add_table
-from eval.runs import num_finished
+from eval.runs import finished_folders
 from eval.tables import caption_tables, clip_tables, dit_tables, findings_table, size_tables
 from runtime.html import Page
 
@@ -36,7 +36,7 @@ def _findings(page: Page, evidence: Evidence, judged: Sequence[Judged]) -> None:
     verdicts = [each.verdict for each in judged]
     page.facts(
         {
-            "runs finished": f"{num_finished(evidence.root, runs)} of {len(runs)}",
+            "runs finished": f"{len(finished_folders(evidence.root, runs))} of {len(runs)}",
             "numbers measured": len(evidence.results.rows),
             "claims tested": len(judged),
             "reproduced": verdicts.count("reproduced"),

@@ -9,7 +9,9 @@ from typing import Any
 from safetensors import safe_open
 
 from eval import paper_numbers as paper
+from eval.commits import unlike_commits
 from eval.registry import Experiments
+from eval.runs import finished_folders
 from eval.tables.clip_tables import PAPER_NAMES
 from eval.tables.table import NOT_RUN, NOTHING, Table
 
@@ -35,7 +37,10 @@ def table_2(root: Path, experiments: Experiments) -> Table:
 
 
 def served_table(root: Path, experiments: Experiments) -> Table:
-    """Show what each training run was served: samples, realised share of each caption source, lengths, truncation."""
+    """Show what each training run was served: samples, realised share of each caption source, lengths, truncation.
+
+    A note says when the runs come from more than one commit of the code.
+    """
     rows: list[tuple[str, ...]] = []
     for stage in ("clip", "dit"):
         for run in experiments.select(stage=stage):
@@ -43,7 +48,9 @@ def served_table(root: Path, experiments: Experiments) -> Table:
             if done.exists():
                 rows.extend(_served_rows(run.qualified_name, json.loads(done.read_text()).get("audit", {})))
     headers = ("run", "samples", "distinct", "source", "share %", "words", "tokens", "truncated %", "fallbacks")
-    return Table(title="What the runs were served", headers=headers, rows=tuple(rows), text_columns=(0, 3))
+    commits = unlike_commits(finished_folders(root, experiments.runs))
+    notes = () if commits is None else (commits,)
+    return Table(title="What the runs were served", headers=headers, rows=tuple(rows), notes=notes, text_columns=(0, 3))
 
 
 def _our_size(export: Path) -> tuple[str, str, str, str]:

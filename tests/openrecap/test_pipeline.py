@@ -1,11 +1,15 @@
 """Every preset's experiment becomes jobs that can run in the order given."""
 
+import json
 from pathlib import Path
 
 import pytest
 
 from eval.registry import load_experiments
+from openrecap import reproduce
+from openrecap.folders import Folders
 from openrecap.jobs import Job
+from openrecap.marks import Marks
 from openrecap.pipeline import build
 from runtime.errors import UserError
 
@@ -68,3 +72,20 @@ def test_generators_that_cannot_be_evaluated_are_refused(left_out: str, wanted: 
     path.write_text("".join(line for line in lines if left_out not in line))
     with pytest.raises(UserError, match=rf"quick\.yaml: dit runs cannot be evaluated: found no such run, .*{wanted}"):
         build(load_experiments(path), tmp_path / "runs")
+
+
+def test_status_says_when_done_jobs_come_from_unlike_commits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    jobs = [Job(name=name, stage="clip", arguments=(), output=tmp_path / name) for name in ("a", "b")]
+    marks = Marks(Folders(root=tmp_path / "mini").marks)
+    for job, commit in zip(jobs, ("a" * 40, "b" * 40), strict=True):
+        job.output.mkdir()
+        (job.output / "provenance.json").write_text(json.dumps({"starts": [{"commit": commit}]}))
+        marks.write(job, marks.inputs_of(job), 1.0)
+    monkeypatch.setattr(reproduce, "declared_jobs", lambda preset, runs: jobs)
+    reproduce.print_status("mini", tmp_path)
+    assert "aaaaaaaaaa (1), bbbbbbbbbb (1)" in capsys.readouterr().out
+    monkeypatch.setattr(reproduce, "declared_jobs", lambda preset, runs: jobs[:1])
+    reproduce.print_status("mini", tmp_path)
+    assert "commits" not in capsys.readouterr().out
