@@ -1,6 +1,7 @@
 """Put a captioner together: the foundation's vision tower, a fresh projector and a fresh small LLaMA."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -23,15 +24,20 @@ VISION_FEATURE_LAYER = -2
 """LLaVA-1.5 reads the last layer but one of its CLIP (`mm_vision_select_layer`)."""
 
 
-def build_captioner(
-    clip: Path, tokenizer: PreTrainedTokenizerBase, config: LanguageModelConfig, *, seed: int, attention: str
-) -> LlavaForConditionalGeneration:
-    """Return an untrained captioner on a trained vision tower; a pure function of its arguments.
+def load_tower(clip: Path, config: LanguageModelConfig) -> Any:
+    """Return the trained vision tower of a CLIP, a class that transformers names anew now and then.
 
     Raises UserError when `clip` is no transformers CLIP directory, or an image alone fills the longest sequence.
     """
     tower = load_pretrained(CLIPModel, clip, model_types=["clip"], dtype=torch.float32).vision_model
     _require_room_for_text(num_patches(tower.config), config.max_length_tokens)
+    return tower
+
+
+def build_captioner(
+    tower: Any, tokenizer: PreTrainedTokenizerBase, config: LanguageModelConfig, *, seed: int, attention: str
+) -> LlavaForConditionalGeneration:
+    """Return an untrained captioner on a trained vision tower; a pure function of its arguments."""
     llava_config = LlavaConfig(
         vision_config=tower.config.to_dict(),
         text_config=_language_config(tokenizer, config).to_dict(),

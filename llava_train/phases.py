@@ -14,10 +14,11 @@ from transformers import LlavaForConditionalGeneration, PreTrainedTokenizerBase
 
 from imagetext.conversations import Conversation, Rendered, render_plain, render_training
 from llava_train.attention import captioner_attention
-from llava_train.build import build_captioner
+from llava_train.build import build_captioner, load_tower
 from llava_train.config import PHASES, FineTuneConfig, PhaseConfig, PhaseName
 from llava_train.corpus import Corpus, prepare_tokenizer, read_corpus
 from llava_train.export import export_captioner
+from llava_train.inputs import record_inputs, refuse_other_inputs
 from llava_train.network import SupervisedCaptioner
 from llava_train.parts import num_image_tokens, vision_modules
 from llava_train.pixels import Normaliser, PixelGeometry, read_geometry
@@ -31,7 +32,7 @@ from runtime.loop import fit
 from runtime.run import Run
 
 PLACES = ("output_dir", "data", "vision_tower")
-"""Where things lie may change between two starts; what the files hold is compared by fingerprint."""
+"""Where things lie may change between two starts; what the files hold may not (`llava_train.inputs`)."""
 LOOP_PLACES = ("loop.device", "loop.wandb", "loop.checkpoint_every_updates", "loop.keep_last")
 WEIGHTS = "model.safetensors"
 """What a finished phase leaves for the next one, in `phases/<name>/`."""
@@ -54,6 +55,8 @@ def fine_tune(config: FineTuneConfig) -> Path:
     """Run the phases that are not finished yet and publish the captioner; return the published folder."""
     excludes = [*PLACES, *(f"{phase}.{field}" for phase in PHASES for field in LOOP_PLACES)]
     run = Run.open(config.output_dir, config, identity_excludes=excludes)
+    if is_main_process():
+        refuse_other_inputs(run, config)
     if run.finished():
         return run.export
     bench = _prepare(config, run)
@@ -69,16 +72,16 @@ def fine_tune(config: FineTuneConfig) -> Path:
 
 def _prepare(config: FineTuneConfig, run: Run) -> Workbench:
     corpus = read_corpus(config)
-    tokenizer = prepare_tokenizer(run.folder / "tokenizer", corpus, config.language_model.vocab_size)
-    device = pick_device(config.phase(config.phases[0]).loop.device)
-    llava = build_captioner(
-        config.vision_tower,
-        tokenizer,
-        config.language_model,
-        seed=config.seed,
-        attention=captioner_attention(device),
-    )
+    tower = load_tower(config.vision_tower, config.language_model)
     geometry = replace(read_geometry(config.vision_tower), pad=config.pad_images)
+    device = pick_device(config.phase(config.phases[0]).loop.device)
+    # First of what depends on the inputs, and after the checks, so that a mistake can be put right in the same folder.
+    if is_main_process():
+        record_inputs(run, config)
+    tokenizer = prepare_tokenizer(run.folder / "tokenizer", corpus, config.language_model.vocab_size)
+    llava = build_captioner(
+        tower, tokenizer, config.language_model, seed=config.seed, attention=captioner_attention(device)
+    )
     return Workbench(config=config, run=run, corpus=corpus, tokenizer=tokenizer, geometry=geometry, llava=llava)
 
 

@@ -152,7 +152,8 @@ def test_image_that_fills_the_longest_sequence_is_refused(root: Path, tmp_path: 
     )
     with pytest.raises(UserError, match=message):
         phases.fine_tune(dataclasses.replace(config, language_model=model))
-    assert not (config.output_dir / "phases").exists()
+    # Nothing was made, so that the field may be changed in the same folder.
+    phases.fine_tune(dataclasses.replace(config, phases=["language"]))
 
 
 def test_too_long_conversation_names_the_limit(root: Path, tmp_path: Path) -> None:

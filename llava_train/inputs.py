@@ -1,0 +1,80 @@
+"""What a run was started on, by fingerprint, so that it is never continued on something else."""
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from llava_train.config import FineTuneConfig
+from llava_train.pixels import PROCESSOR_FILES
+from runtime.atomic import write_json
+from runtime.errors import UserError
+from runtime.json_files import read_object
+from runtime.run import Run
+
+FILE_NAME = "inputs.json"
+WEIGHT_PATTERNS = ("*.safetensors", "*.bin")
+"""Files of a tower's weights, in the order in which transformers prefers them."""
+
+
+def record_inputs(run: Run, config: FineTuneConfig) -> None:
+    """Write the fingerprints of a run's inputs, unless an earlier start did."""
+    if not (run.folder / FILE_NAME).exists():
+        write_json(run.folder / FILE_NAME, fingerprints(config))
+
+
+def refuse_other_inputs(run: Run, config: FineTuneConfig) -> None:
+    """Raise UserError naming the input that differs from what the run's first start recorded, if it recorded any.
+
+    Pictures are not read for it: they count by the names in the conversations.
+    """
+    if not (run.folder / FILE_NAME).exists():
+        return
+    recorded, found = read_object(run.folder / FILE_NAME), fingerprints(config)
+    for name in dict.fromkeys([*recorded, *found]):
+        _require_same(run, config, name, found.get(name, "no such input"), recorded.get(name, "no such input"))
+
+
+def fingerprints(config: FineTuneConfig) -> Mapping[str, str]:
+    """Return the SHA-256 of each input file by its name: the vision tower's, then the conversations of all phases."""
+    return {name: _sha256(path) for name, path in _input_files(config)}
+
+
+def _input_files(config: FineTuneConfig) -> Iterator[tuple[str, Path]]:
+    for path in [*_weight_files(config.vision_tower), *_processor_files(config.vision_tower)]:
+        yield f"vision_tower/{path.name}", path
+    for file_name in dict.fromkeys(name for phase in config.phases for name in config.phase(phase).conversations):
+        yield f"data/{file_name}", config.data / file_name
+
+
+def _weight_files(folder: Path) -> list[Path]:
+    groups = (sorted(folder.glob(pattern)) for pattern in WEIGHT_PATTERNS)
+    files = next((group for group in groups if group), [])
+    if not files:
+        wanted = "a CLIP saved by transformers, with its weights"
+        raise UserError("no weights here", where=folder, found=f"no {' and no '.join(WEIGHT_PATTERNS)}", wanted=wanted)
+    return files
+
+
+def _processor_files(folder: Path) -> list[Path]:
+    return [folder / name for name in PROCESSOR_FILES if (folder / name).exists()]
+
+
+def _sha256(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except FileNotFoundError:
+        raise UserError("input is missing", where=path, found="no such file") from None
+
+
+def _require_same(run: Run, config: FineTuneConfig, name: str, found: str, wanted: str) -> None:
+    if found != wanted:
+        place, _, file_name = name.partition("/")
+        folder = config.vision_tower if place == "vision_tower" else config.data
+        raise UserError(
+            f"{run.folder} was started on another {name}",
+            where=folder / file_name,
+            found=found,
+            wanted=wanted,
+            fix=f"Give back the {place} it was started on, or choose another output_dir",
+        )
