@@ -1,6 +1,7 @@
 """The unit of work: a shard, or a slice of a folder, with every row it must give back."""
 
 import hashlib
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -107,13 +108,13 @@ class FolderUnit:
     def fingerprint(self) -> str:
         """Return a digest of names and sizes."""
         digest = hashlib.sha256()
-        for path in self.paths:
-            digest.update(f"{path.relative_to(self.folder).as_posix()} {path.stat().st_size}\n".encode())
+        for key, path in zip(self.keys(), self.paths, strict=True):
+            digest.update(f"{key} {path.stat().st_size}\n".encode())
         return digest.hexdigest()
 
     def keys(self) -> list[str]:
         """Return the files' relative paths."""
-        return [path.relative_to(self.folder).as_posix() for path in self.paths]
+        return [_key(path, self.folder) for path in self.paths]
 
     def rows(self) -> Iterator[InputRow]:
         """Yield the files; one that can't be read becomes a row that says so."""
@@ -143,6 +144,11 @@ def list_folder_units(folder: Path, images_per_unit: int) -> list[FolderUnit]:
         FolderUnit(f"{index:05d}", folder, tuple(paths[start : start + images_per_unit]))
         for index, start in enumerate(starts)
     ]
+
+
+def _key(path: Path, folder: Path) -> str:
+    """Return a file's path below a folder; bytes of its name that are no UTF-8 become `\\xNN`."""
+    return os.fsencode(path.relative_to(folder).as_posix()).decode("utf-8", "backslashreplace")
 
 
 def _hidden(path: Path) -> bool:
