@@ -40,8 +40,8 @@ class RecaptionConfig:
     """Threads of each worker; results may depend on it, so it is never the machine's count."""
     device: DeviceName = "auto"
     """Where the captioner runs; several workers share the visible GPUs evenly."""
-    images_per_unit: int = 1000
-    """Files of a folder that share one sidecar."""
+    images_per_unit: int = 256
+    """Files of a folder that share one sidecar: one worker's work at a time, and what is lost when it is killed."""
 
     def __post_init__(self) -> None:
         if (self.shards is None) == (self.images is None):
@@ -50,6 +50,9 @@ class RecaptionConfig:
         for name in ("max_new_tokens", "batch_size", "workers", "threads", "images_per_unit"):
             if getattr(self, name) < 1:
                 raise UserError("out of range", where=name, found=getattr(self, name), wanted=">= 1")
+        if self.images is not None and self.output_dir.resolve().is_relative_to(self.images.resolve()):
+            what, wanted = "lies inside images, and would be captioned with them", "a folder outside"
+            raise UserError(what, where="output_dir", found=str(self.output_dir), wanted=f"{wanted} {self.images}")
         if not self.prompt.strip():
             raise UserError("empty", where="prompt", found=self.prompt, wanted="a request to the captioner")
 
