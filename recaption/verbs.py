@@ -43,11 +43,8 @@ def status(config: InspectConfig) -> None:
 def verify(config: InspectConfig) -> None:
     """Compare every sidecar with its input and leave with exit code 1 when anything is wrong."""
     units = list_units(_job_config(config))
-    problems = [
-        problem
-        for unit in units
-        for problem in find_problems(config.output_dir, unit, read_manifest(config.output_dir))
-    ]
+    manifest = read_manifest(config.output_dir)
+    problems = [problem for unit in units for problem in find_problems(config.output_dir, unit, manifest)]
     for problem in problems:
         print(problem)
     print(f"{config.output_dir}: {len(units)} units checked, {len(problems)} problems")

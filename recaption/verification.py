@@ -1,4 +1,4 @@
-"""Check finished sidecars against their input: no row lost, doubled, unexplained or from another captioner."""
+"""Check finished sidecars against their input: no row lost, doubled, unexplained, or of other pictures or captioners."""
 
 import hashlib
 from collections import Counter
@@ -15,6 +15,8 @@ def find_problems(folder: Path, unit: Unit, manifest: Manifest) -> Iterator[str]
     if not is_complete(folder, unit.name):
         yield f"{unit.name}: not finished; run the job again"
         return
+    if manifest.units.get(unit.name) != unit.fingerprint:
+        yield f"{unit.name}: the input is not the one that was captioned; captions may be of other pictures"
     mark = read_mark(folder, unit.name)
     path = folder / f"{unit.name}.parquet"
     if not path.exists() or hashlib.sha256(path.read_bytes()).hexdigest() != mark["parquet_sha256"]:

@@ -1,6 +1,9 @@
 """A captioning job from shards and folders to sidecars: rows, statuses, resume, workers, refusals."""
 
 import dataclasses
+import hashlib
+import json
+import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -134,6 +137,30 @@ def test_a_folder_gives_every_file_its_row(model: Path, tmp_path: Path) -> None:
     assert all(len(str(row["sha256"])) == 64 for row in rows)
 
 
+def test_a_file_name_that_is_no_utf_8_is_captioned_under_a_key_that_is(model: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for name, seed in ((b"caf\xe9.jpg", 1), ("caf\u00e9.jpg".encode(), 2)):
+        try:
+            (folder / os.fsdecode(name)).write_bytes(jpeg(seed))
+        except OSError:
+            pytest.skip("this file system takes names in UTF-8 alone")
+    verbs.run(job(model, tmp_path / "side", images=folder))
+    digests = {row["key"]: row["sha256"] for row in tables(tmp_path / "side", ["00000"])["00000"]}
+    expected = {"caf\\xe9.jpg": jpeg(1), "caf\u00e9.jpg": jpeg(2)}
+    assert digests == {key: hashlib.sha256(data).hexdigest() for key, data in expected.items()}
+    verbs.verify(InspectConfig(output_dir=tmp_path / "side"))
+
+
+def test_an_output_folder_among_the_pictures_is_refused(model: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(jpeg(1))
+    (tmp_path / "link").symlink_to(tmp_path)
+    for output_dir in (tmp_path, tmp_path / "side", tmp_path / "link" / "side"):
+        with pytest.raises(UserError, match=r"output_dir: lies inside images.*wanted a folder outside"):
+            job(model, output_dir, images=tmp_path)
+    assert job(model, tmp_path.parent / f"{tmp_path.name}-side", images=tmp_path).images_per_unit == 256
+
+
 def test_empty_folder_is_an_error(model: Path, tmp_path: Path) -> None:
     (tmp_path / "pictures").mkdir()
     with pytest.raises(UserError, match="the folder holds no files"):
@@ -181,6 +208,31 @@ def test_verify_names_what_is_wrong(finished: Path, tmp_path: Path, capsys: pyte
     assert "00001: 6 rows do not have the keys of the 7 rows of the input" in said
     assert "00001: 000010006: status failed_to_download with caption 'invented'" in said
     assert "00002: the parquet is not the one its mark was written for" in said
+
+
+def test_verify_notices_pictures_that_were_changed_under_their_names(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    (folder / "a.jpg").write_bytes(jpeg(1))
+    verbs.run(job(model, tmp_path / "side", images=folder))
+    (folder / "a.jpg").write_bytes(jpeg(2, (30, 30)))
+    with pytest.raises(SystemExit, match="1"):
+        verbs.verify(InspectConfig(output_dir=tmp_path / "side"))
+    assert "00000: the input is not the one that was captioned" in capsys.readouterr().out
+
+
+def test_verify_notices_a_shard_that_was_written_again(
+    finished: Path, shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(shards, tmp_path / "moved")
+    stats = tmp_path / "moved" / "00001_stats.json"
+    stats.write_text(json.dumps({**json.loads(stats.read_text()), "tar_sha256": "another"}))
+    with pytest.raises(SystemExit, match="1"):
+        verbs.verify(InspectConfig(output_dir=finished, shards=str(tmp_path / "moved")))
+    said = capsys.readouterr().out
+    assert "00001: the input is not the one that was captioned" in said and "3 units checked, 1 problems" in said
 
 
 def test_moved_input_can_be_named(finished: Path, shards: Path, tmp_path: Path) -> None:
