@@ -1,4 +1,4 @@
-"""Check finished sidecars against their input: no row lost, doubled, unexplained, or of other pictures or captioners."""
+"""Check finished sidecars against their input: no row lost, doubled, unexplained, of other pictures or captioners."""
 
 import hashlib
 from collections import Counter
