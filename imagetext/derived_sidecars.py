@@ -21,7 +21,8 @@ def shuffle_sidecar(source: str | Path, target: Path, seed: int) -> int:
     were of other pairs. Finished shards are kept, so that a stopped run goes on.
 
     Raises:
-        UserError: when the source holds no sidecar, or the target was shuffled from another source or seed.
+        UserError: when the source holds no sidecar, or the target was shuffled from another source or seed or holds
+            sidecars that were not shuffled, such as the source's own.
     """
     names = sidecar_names(source)
     tables = {name: read_sidecar_table(source, name).to_pylist() for name in names}
@@ -66,7 +67,10 @@ def _with_caption(row: Mapping[str, object], giver: Mapping[str, object] | None)
 def _claim(target: Path, facts: dict[str, object]) -> None:
     # Kept in a folder of its own: readers of sidecars take every .json beside them for a completion mark.
     path = target / _PROVENANCE / "shuffle.json"
-    if path.exists() and read_object(path) != facts:
-        fix = "Choose another output folder"
-        raise UserError("folder holds captions shuffled from another source or seed", where=target, fix=fix)
+    fix = "Choose another output folder"
+    if path.exists():
+        if read_object(path) != facts:
+            raise UserError("folder holds captions shuffled from another source or seed", where=target, fix=fix)
+    elif marks := sorted(mark.name for mark in target.glob("*_stats.json")):
+        raise UserError("folder holds sidecars that were not shuffled", where=target, found=marks[0], fix=fix)
     write_json(path, facts)

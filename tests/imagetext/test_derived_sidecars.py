@@ -60,6 +60,19 @@ def test_seed_decides_and_a_second_run_changes_nothing(side: Path, tmp_path: Pat
         shuffle_sidecar(side, tmp_path / "a", 2)
 
 
+def test_sidecars_that_were_not_shuffled_are_neither_kept_nor_overwritten(side: Path, tmp_path: Path) -> None:
+    write_sidecar(tmp_path / "other", "00001", [{"key": "000010000", "re_caption": "Of another captioner."}])
+    for target, found in ((side, "00000_stats.json"), (tmp_path / "other", "00001_stats.json")):
+        before = {path: path.read_bytes() for path in target.iterdir()}
+        with pytest.raises(UserError) as refusal:
+            shuffle_sidecar(side, target, 1)
+        expected = (
+            f"{target}: folder holds sidecars that were not shuffled: found {found}. Choose another output folder"
+        )
+        assert str(refusal.value) == expected
+        assert {path: path.read_bytes() for path in target.iterdir()} == before
+
+
 def test_folder_without_sidecars_is_refused(tmp_path: Path) -> None:
     (tmp_path / "none").mkdir()
     with pytest.raises(UserError, match="folder holds no sidecars"):
