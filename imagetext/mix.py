@@ -119,8 +119,9 @@ class CaptionMix:
     def choose(self, captions: Mapping[str, str], qualified_key: str, epoch: int, position: int) -> Choice:
         """Return the caption of a sample at a global position.
 
-        When the drawn caption does not exist for this sample, the other recipes are tried in their order, then the
-        original; never a source that the mix gives no share. A sample without any caption gets "".
+        When the drawn caption does not exist for this sample, the other recipes are tried in their order (none where
+        the share of originals is 1), then the original, even where its share is 0. `fallback` says so, for the loader
+        to count. A sample without any caption gets "".
         """
         share = self.original_share_at(position)
         drawn = ORIGINAL

@@ -15,8 +15,8 @@ class LoopConfig:
     batch_size: int
     """Samples per update, over all ranks and microbatches."""
     microbatch_size: int | None = None
-    """Samples per forward pass on one rank; unset means the rank's whole share. The update is the same whatever it
-    is.
+    """Samples per forward pass on one rank; unset means the rank's whole share. The gradient is that of the whole
+    batch whatever it is; noise and dropout, where there are any, are drawn per microbatch.
     """
     learning_rate: float
     """Peak learning rate of AdamW."""
