@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from runtime import provenance
-from runtime.atomic import make_folder, write_json, write_text
+from runtime.atomic import is_partial, make_folder, remove_partials, write_json, write_text
 from runtime.config import to_dict, to_yaml
 from runtime.errors import UserError
 from runtime.json_files import read_object
@@ -61,7 +61,8 @@ class Run:
         """Create or continue a run folder.
 
         A folder with results of another config is refused, naming the first field that differs; so is one that
-        another process is writing to. Fields in `identity_excludes` (dotted) may differ.
+        another process is writing to. Fields in `identity_excludes` (dotted) may differ. What killed processes left
+        half written is removed.
         """
         folder = Path(folder)
         plain = to_dict(config)
@@ -71,6 +72,7 @@ class Run:
         if is_main_process() and not run.finished():
             make_folder(folder)
             run._lock = _lock(folder)
+            _remove_litter(folder)
             write_text(folder / "config.yaml", to_yaml(config))
             starts = _read_json(folder / "provenance.json").get("starts", [])
             write_json(folder / "provenance.json", {"starts": [*starts, provenance.collect()]})
@@ -119,7 +121,7 @@ def _without(config: Mapping[str, Any], excluded: Sequence[str], prefix: str = "
 
 
 def _refuse_other_config(path: Path, wanted: Mapping[str, Any], excluded: Sequence[str]) -> None:
-    if not path.exists() or {entry.name for entry in path.parent.iterdir()} <= _OPENING_FILES:
+    if not path.exists() or _holds_nothing_made(path.parent):
         # A command that was refused for a mistyped path leaves its folder to the corrected one.
         return
     found = _without(read_mapping(path, "config of the run"), excluded)
@@ -133,6 +135,10 @@ def _refuse_other_config(path: Path, wanted: Mapping[str, Any], excluded: Sequen
             wanted=repr(asked),
             fix="Choose another output_dir, or delete the folder to start again.",
         )
+
+
+def _holds_nothing_made(folder: Path) -> bool:
+    return {entry.name for entry in folder.iterdir() if not is_partial(entry)} <= _OPENING_FILES
 
 
 def _first_difference(
@@ -160,6 +166,12 @@ def _lock(folder: Path) -> TextIO:
     if not taken:
         raise UserError("another process is writing to this run", where=folder, fix="Wait for it, or stop it.")
     return file
+
+
+def _remove_litter(folder: Path) -> None:
+    """Delete unfinished files of killed processes in a run's folder and those directly in it, such as `export`."""
+    for place in (folder, *(entry for entry in folder.iterdir() if entry.is_dir())):
+        remove_partials(place)
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -91,6 +91,16 @@ def test_interrupted_job_continues_and_repeats_nothing(
     assert len(captioned) == 3
 
 
+def test_half_sidecars_of_a_killed_job_are_removed(model: Path, shards: Path, tmp_path: Path) -> None:
+    side = tmp_path / "side"
+    (side / "job").mkdir(parents=True)
+    litter = [side / "00001.parquet.partial-7", side / "00000_stats.json.partial-7", side / "job" / "x.partial-7"]
+    for path in litter:
+        path.write_text("half")
+    verbs.run(job(model, side, shards=str(shards)))
+    assert not list(side.rglob("*.partial*")) and (side / "done.json").exists()
+
+
 def test_another_captioner_is_refused(finished: Path, model: Path, shards: Path, tmp_path: Path) -> None:
     shutil.copytree(model, tmp_path / "other")
     settings = tmp_path / "other" / "generation_config.json"

@@ -74,6 +74,29 @@ def test_a_folder_in_which_nothing_was_made_is_left_to_another_config(asked):
     assert Run.open(asked.output_dir, replace(asked, width=4)).config["width"] == 4
 
 
+def test_what_a_killed_process_left_half_written_is_removed_and_counts_for_nothing(asked):
+    run = Run.open(asked.output_dir, asked)
+    for name in ("config.yaml.partial-7", "00000.parquet.partial-7"):
+        (run.folder / name).write_text("half")
+    (run.folder / "export.partial-7").mkdir()
+    assert Run.open(asked.output_dir, replace(asked, width=4)).config["width"] == 4, "nothing whole had been made"
+    (run.export / "hf").mkdir(parents=True)
+    for name in ("model.safetensors.partial-7", "model.safetensors"):
+        (run.export / name).write_text("weights")
+    Run.open(asked.output_dir, replace(asked, width=4))
+    assert not list(run.folder.rglob("*.partial*"))
+    assert (run.export / "model.safetensors").exists() and (run.export / "hf").is_dir()
+
+
+def test_what_another_process_is_writing_is_left_alone(asked, monkeypatch):
+    monkeypatch.setattr(patience, "PATIENCE_SECONDS", 0.2)
+    run = Run.open(asked.output_dir, asked)
+    being_written = run.folder / "metrics.jsonl.partial-7"
+    being_written.write_text("half")
+    assert "another process is writing" in opened_elsewhere(asked)
+    assert being_written.exists()
+
+
 def test_where_and_how_often_may_change(asked, tmp_path):
     first = Run.open(asked.output_dir, asked)
     loop = replace(asked.loop, device="auto", wandb="off", keep_last=3, checkpoint_every_updates=7)
@@ -102,16 +125,20 @@ def open_elsewhere(asked: Config, queue) -> None:
         queue.put(str(error))
 
 
-def test_two_processes_cannot_write_one_run(asked, monkeypatch):
-    monkeypatch.setattr(patience, "PATIENCE_SECONDS", 0.2)
-    run = Run.open(asked.output_dir, asked)
+def opened_elsewhere(asked: Config) -> str:
     context = multiprocessing.get_context("fork")
     queue = context.SimpleQueue()
     process = context.Process(target=open_elsewhere, args=(asked, queue))
     process.start()
     answer = queue.get()
     process.join()
-    assert answer == f"{run.folder}: another process is writing to this run. Wait for it, or stop it."
+    return answer
+
+
+def test_two_processes_cannot_write_one_run(asked, monkeypatch):
+    monkeypatch.setattr(patience, "PATIENCE_SECONDS", 0.2)
+    run = Run.open(asked.output_dir, asked)
+    assert opened_elsewhere(asked) == f"{run.folder}: another process is writing to this run. Wait for it, or stop it."
 
 
 def hold_for_a_while(asked: Config, queue) -> None:
