@@ -89,13 +89,29 @@ def run_test(test: Test, evidence: Evidence) -> Tested:
     """Estimate one contrast over the seeds that all its arms have."""
     missing = tuple(dict.fromkeys(term.arm for term in test.terms if not _measured_runs(term, evidence)))
     if missing:
-        return Tested(test=test, standing="not run", interval=None, seeds=(), missing=missing)
+        return _not_run(test, missing)
     terms = [_term(term, evidence) for term in test.terms]
     seeds = tuple(sorted(set.intersection(*(set(term.runs) for term in terms))))
     if not seeds:
-        return Tested(test=test, standing="not run", interval=None, seeds=(), missing=("a seed that all arms share",))
+        return _not_run(test, ("a seed that all arms share",))
+    mixed = _mixed_metrics(test.terms, evidence)
+    if mixed:
+        return _not_run(test, tuple(f"one protocol for {metric}" for metric in mixed))
     interval = contrast_interval(terms, replicates=evidence.replicates)
     return Tested(test=test, standing=standing_of(test, interval), interval=interval, seeds=seeds, missing=())
+
+
+def _not_run(test: Test, missing: tuple[str, ...]) -> Tested:
+    return Tested(test=test, standing="not run", interval=None, seeds=(), missing=missing)
+
+
+def _mixed_metrics(terms: Sequence[DeclaredTerm], evidence: Evidence) -> list[str]:
+    """List the metrics that these terms' runs were measured on by more than one protocol."""
+    runs: dict[str, set[str]] = {}
+    for term in terms:
+        for metric in evidence.declaration.metrics[term.metric]:
+            runs.setdefault(metric, set()).update(run.qualified_name for run in _measured_runs(term, evidence))
+    return [metric for metric, names in runs.items() if len(evidence.results.protocols(names, metric)) > 1]
 
 
 def standing_of(test: Test, interval: Interval) -> Standing:
@@ -165,7 +181,7 @@ def _term(term: DeclaredTerm, evidence: Evidence) -> Term:
 
 def _level(arm: str, metric: str, evidence: Evidence) -> Level:
     declared = DeclaredTerm(1.0, arm, metric)
-    if not _measured_runs(declared, evidence):
+    if not _measured_runs(declared, evidence) or _mixed_metrics([declared], evidence):
         return Level(arm=arm, metric=metric, interval=None)
     interval = contrast_interval([_term(declared, evidence)], replicates=evidence.replicates)
     return Level(arm=arm, metric=metric, interval=interval)

@@ -1,6 +1,6 @@
 """Everything measured in an experiment: rows and item outcomes of all finished suites below one folder."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -31,9 +31,9 @@ class Results:
             self._outcomes[run] = merged
         return self._outcomes[run]
 
-    def protocols(self, metric: str) -> set[str]:
-        """List the protocols under which a metric was measured; more than one can't share a column."""
-        return {row.protocol for (_, name), row in self.rows.items() if name == metric}
+    def protocols(self, runs: Iterable[str], metric: str) -> set[str]:
+        """List the protocols by which a metric of these runs was measured; of more than one nothing can be compared."""
+        return {row.protocol for run in runs if (row := self.row(run, metric)) is not None}
 
 
 def read_results(root: Path) -> Results:

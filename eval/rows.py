@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -63,11 +63,6 @@ def read_rows(path: Path) -> list[Row]:
         decoded: dict[str, Any] = {key: _decode(key, value) for key, value in record.items()}
         rows.append(Row(**decoded))
     return rows
-
-
-def find_rows(rows: Sequence[Row], *, run: str, metric: str) -> list[Row]:
-    """List the rows of one run and metric (at most one per suite and seed)."""
-    return [row for row in rows if row.run == run and row.metric == metric]
 
 
 def _encode(value: object) -> object:

@@ -32,11 +32,6 @@ def classification_hits(
     return expected_hits(scores, np.arange(len(weights))[None, :] == labels[:, None], k)
 
 
-def mean_per_class(hits: Float[np.ndarray, " image"], labels: Int[np.ndarray, " image"]) -> float:
-    """Average the hit rate over classes, each class equally."""
-    return float(np.mean([hits[labels == label].mean() for label in np.unique(labels)]))
-
-
 def swap_points(
     images: Float[np.ndarray, "pair width"],
     true_texts: Float[np.ndarray, "pair width"],

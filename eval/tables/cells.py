@@ -43,9 +43,7 @@ class Column:
 
     def cell(self, runs: Sequence[RunEntry]) -> str:
         """Format an arm's value, or say that there is none, or that it was measured by another protocol."""
-        protocols = {
-            row.protocol for run in runs if (row := self.results.row(run.qualified_name, self.metric)) is not None
-        }
+        protocols = self.results.protocols((run.qualified_name for run in runs), self.metric)
         if not protocols:
             return NOTHING
         self.protocol = self.protocol or min(protocols)

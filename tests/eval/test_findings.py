@@ -1,6 +1,7 @@
 """Verdicts on made-up worlds whose answer is known, and the declared findings themselves."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from eval.findings import Evidence, arm_runs, judge_all, standing_of
 from eval.outcomes import mean_of
 from eval.printing import all_tables, gather, report, tables
 from eval.registry import Experiments, RunEntry, load_experiments
-from eval.results import read_results
+from eval.results import Results, read_results
 from eval.suite import Subject, measure, run_suite
 from runtime.errors import UserError
 
@@ -98,6 +99,21 @@ def test_missing_arms_are_named_and_knockouts_stand_beside(tmp_path: Path) -> No
     few = Experiments(preset="mini", runs=tuple(evidence.experiments.select(original_share=0.8)))
     (judged,) = judge_all(Evidence(**{**vars(evidence), "experiments": few}))
     assert judged.verdict == "not run" and judged.tests[0].missing == ("old",)
+
+
+def test_arms_measured_by_unlike_protocols_are_not_compared(tmp_path: Path) -> None:
+    evidence = world(tmp_path, 0.5)
+    rows = dict(evidence.results.rows)
+    for run in evidence.experiments.select(original_share=0.8):
+        key = run.qualified_name, "set/score"
+        rows[key] = replace(rows[key], protocol="another")
+    (judged,) = judge_all(replace(evidence, results=Results(rows, evidence.results.folders)))
+    assert judged.verdict == "not run"
+    assert judged.tests[0].standing == "not run" and judged.tests[0].missing == ("one protocol for set/score",)
+    assert judged.levels[0].interval is not None
+    rows["clip/b-p0.8-s0", "set/score"] = replace(rows["clip/b-p0.8-s0", "set/score"], protocol="a third")
+    (judged,) = judge_all(replace(evidence, results=Results(rows, evidence.results.folders)))
+    assert judged.levels[0].interval is None
 
 
 def test_quick_is_marked_underpowered(tmp_path: Path) -> None:

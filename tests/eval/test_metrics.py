@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from eval import frechet
 from eval.retrieval import expected_hits, tied_with_negatives
-from eval.zeroshot import class_weights, classification_hits, mean_per_class, normalise, swap_points
+from eval.zeroshot import class_weights, classification_hits, normalise, swap_points
 
 
 def brute_force(scores: np.ndarray, positives: np.ndarray, k: int) -> np.ndarray:
@@ -78,10 +78,6 @@ def test_class_weights_average_normalised_prompts_and_renormalise() -> None:
         lambda texts: np.array([table[text] for text in texts]), ["cat", "dog"], ["a {c}", "the {c}"]
     )
     np.testing.assert_allclose(weights, [[math.sqrt(0.5), math.sqrt(0.5)], [1.0, 0.0]])
-
-
-def test_mean_per_class_weighs_classes_equally() -> None:
-    assert mean_per_class(np.array([1.0, 1.0, 1.0, 0.0]), np.array([0, 0, 0, 1])) == 0.5
 
 
 def test_frechet_distance_has_its_closed_form_from_exact_moments() -> None:
