@@ -13,6 +13,7 @@ NOTES = (
     "Verdicts: reproduced (all rules met), differs (an interval lies wholly on the other side), inconclusive, "
     "undertrained (an arm had not left its learning plateau). One training seed gives an estimate and no verdict.",
 )
+ONE_SEED = "An interval from one training seed is over test items only: it does not say how far another seed would lie."
 _PLAIN = ("words", "frechet", "clip_score")
 """Metric groups whose values are no shares."""
 
@@ -22,21 +23,25 @@ def findings_table(judged: Sequence[Judged]) -> Table:
     rows = [row for finding in judged for row in _finding_rows(finding)]
     headers = ("finding", "claim", "contrast", "estimate", "rule", "seeds", "verdict")
     underpowered = ("Preset quick: every finding here is underpowered; budgets are far too small.",)
-    notes = (*NOTES, *(underpowered if any(each.underpowered for each in judged) else ()))
+    notes = (*NOTES, ONE_SEED, *(underpowered if any(each.underpowered for each in judged) else ()))
     return Table(title="Findings", headers=headers, rows=tuple(rows), notes=notes, text_columns=(0, 1, 2, 4, 6))
 
 
 def beside_table(judged: Sequence[Judged]) -> Table:
     """Show the knockouts, the oracle and further contrasts beside each finding."""
     rows = [
-        (each.finding.id, tested.test.label, estimate_cell(tested), _seeds(tested))
+        (each.finding.id, tested.test.label, estimate_cell(tested), _rule(tested), _seeds(tested))
         for each in judged
         for tested in each.beside
     ]
-    notes = ("A knockout should kill its finding; if it does not, the finding had another cause.",)
-    headers = ("finding", "contrast", "estimate", "seeds")
+    notes = (
+        "A knockout should kill its finding: its own gain then misses the rule, and the difference from the experiment "
+        "proper meets its own. If it does not, the finding had another cause.",
+        ONE_SEED,
+    )
+    headers = ("finding", "contrast", "estimate", "rule", "seeds")
     title = "Knockouts, oracle and further contrasts"
-    return Table(title=title, headers=headers, rows=tuple(rows), notes=notes, text_columns=(0, 1))
+    return Table(title=title, headers=headers, rows=tuple(rows), notes=notes, text_columns=(0, 1, 3))
 
 
 def levels_table(judged: Sequence[Judged]) -> Table:

@@ -19,6 +19,7 @@ from eval.printing import all_tables, gather, report, tables
 from eval.registry import Experiments, RunEntry, load_experiments
 from eval.results import Results, read_results
 from eval.suite import Subject, measure, run_suite
+from eval.tables.findings_table import beside_table, findings_table
 from runtime.errors import UserError
 
 CONFIGS = Path("configs/experiments")
@@ -188,6 +189,35 @@ def test_every_declared_contrast_is_there_and_its_arms_run_in_mini_full() -> Non
                 assert num_seeds == (2 if term.arm == "captioner" else 5), (finding.id, term.arm)
         for test in finding.beside:
             assert all(arm_runs(term.arm, evidence) for term in test.terms), (finding.id, test.label)
+
+
+@pytest.mark.parametrize(
+    ("finding", "label", "rule", "terms"),
+    [
+        ("a", "K1 gain minus proper gain", "below", ["+clip K1 p=.8", "-clip K1 p=1", "-clip p=.8", "+clip p=1"]),
+        ("a", "K3 p=.8 minus proper p=.8", "below", ["+clip K3 p=.8", "-clip p=.8"]),
+        ("a", "K4 p=.8 minus proper p=.8", "below", ["+clip K4 p=.8", "-clip p=.8"]),
+        ("b1", "K2 p=0 minus proper p=0", "above", ["+clip K2 p=0", "-clip p=0"]),
+        ("d1", "K1 gain minus proper gain", "below", ["+clip K1 p=.8", "-clip K1 p=1", "-clip p=.8", "+clip p=1"]),
+        ("d1", "K3 p=.8 minus proper p=.8", "below", ["+clip K3 p=.8", "-clip p=.8"]),
+        ("d1", "K4 p=.8 minus proper p=.8", "below", ["+clip K4 p=.8", "-clip p=.8"]),
+        ("f", "K3 p=0 minus proper p=0", "below", ["+dit K3 p=0", "-dit p=0"]),
+    ],
+)
+def test_knockouts_are_set_against_the_experiment_proper(finding: str, label: str, rule: str, terms: list[str]) -> None:
+    declared = {each.id: each for each in load_declaration(CONFIGS / "findings.yaml").findings}[finding]
+    (test,) = [test for test in declared.beside if test.label == label]
+    assert test.rule == rule and test.bound == 0.0
+    assert [{1.0: "+", -1.0: "-"}[term.weight] + term.arm for term in test.terms] == terms
+    assert {term.metric for term in test.terms} == {declared.tests[0].terms[0].metric}
+
+
+def test_rules_of_what_stands_beside_are_shown_with_the_caution_about_one_seed(tmp_path: Path) -> None:
+    judged = judge_all(world(tmp_path, 0.5))
+    table = beside_table(judged)
+    assert table.rows[0][table.headers.index("rule")] == "> 0"
+    for each in (table, findings_table(judged)):
+        assert any("one training seed is over test items only" in note for note in each.notes)
 
 
 def test_tables_and_report_are_written_whole(tmp_path: Path, capsys) -> None:
