@@ -1,11 +1,12 @@
 """The declared contrasts, as data: metrics, arms and findings of `configs/experiments/findings.yaml`."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from eval.curves import PlateauRule
+from eval.registry import RUN_FIELDS, refuse_unknown_keys
 from runtime.errors import UserError
 from runtime.yaml_files import read_mapping
 
@@ -58,10 +59,12 @@ class Declaration:
 
 
 def load_declaration(path: Path) -> Declaration:
-    """Read and check the declared contrasts: every term names a declared arm and metric group."""
+    """Read and check the declared contrasts: every key is known, every term names a declared arm and metric group."""
     document = read_mapping(path, "file of declared contrasts")
     try:
-        declaration = _declaration(document)
+        declaration = _declaration(document, path)
+    except UserError:
+        raise
     except KeyError as error:
         raise UserError(f"key {error} is missing", where=path, fix="Declare it as the other contrasts do") from None
     except (TypeError, ValueError, AttributeError) as error:
@@ -71,38 +74,49 @@ def load_declaration(path: Path) -> Declaration:
     return declaration
 
 
-def _declaration(document: Mapping[str, Any]) -> Declaration:
-    metrics = {name: tuple(members) for name, members in document["metrics"].items()}
+def _declaration(document: Mapping[str, Any], path: Path) -> Declaration:
+    refuse_unknown_keys(document, _keys(Declaration), str(path))
+    for arm, selector in document["arms"].items():
+        refuse_unknown_keys(selector, RUN_FIELDS, f"{path}: arm {arm}")
     return Declaration(
-        metrics=metrics,
+        metrics={name: tuple(members) for name, members in document["metrics"].items()},
         arms=document["arms"],
-        plateaus={stage: _plateau(rule) for stage, rule in document["plateaus"].items()},
-        findings=tuple(_finding(record) for record in document["findings"]),
+        plateaus={stage: _plateau(rule, f"{path}: plateau {stage}") for stage, rule in document["plateaus"].items()},
+        findings=tuple(_finding(record, path) for record in document["findings"]),
     )
 
 
-def _finding(record: Mapping[str, Any]) -> Finding:
+def _finding(record: Mapping[str, Any], path: Path) -> Finding:
+    where = f"{path}: finding {record['id']}"
+    refuse_unknown_keys(record, _keys(Finding), where)
     return Finding(
         id=record["id"],
         claim=record["claim"],
         metric=record["metric"],
-        tests=tuple(_test(test) for test in record["tests"]),
-        beside=tuple(_test(test) for test in record.get("beside", ())),
+        tests=tuple(_test(test, where) for test in record["tests"]),
+        beside=tuple(_test(test, where) for test in record.get("beside", ())),
         levels=tuple((arm, metric) for arm, metric in record.get("levels", ())),
     )
 
 
-def _plateau(record: Mapping[str, Any]) -> PlateauRule:
+def _plateau(record: Mapping[str, Any], where: str) -> PlateauRule:
+    refuse_unknown_keys(record, _keys(PlateauRule), where)
     bounds = {name: float(value) for name, value in record.items() if name != "probe"}
     return PlateauRule(probe=record["probe"], **bounds)
 
 
-def _test(record: Mapping[str, Any]) -> Test:
+def _test(record: Mapping[str, Any], where: str) -> Test:
+    where = f"{where}: {record['label']}"
+    refuse_unknown_keys(record, _keys(Test), where)
     terms = tuple(DeclaredTerm(float(weight), arm, metric) for weight, arm, metric in record["terms"])
     rule = record.get("rule", "above")
-    if rule not in ("above", "below", "within"):
-        raise UserError("unknown rule", where=record["label"], found=rule, wanted="above | below | within")
+    if rule not in get_args(RuleName):
+        raise UserError("unknown rule", where=where, found=rule, wanted=" | ".join(get_args(RuleName)))
     return Test(label=record["label"], terms=terms, rule=rule, bound=float(record.get("bound", 0.0)))
+
+
+def _keys(kind: type[Declaration] | type[Finding] | type[PlateauRule] | type[Test]) -> tuple[str, ...]:
+    return tuple(field.name for field in fields(kind))
 
 
 def _check_names(finding: Finding, declaration: Declaration, path: Path) -> None:

@@ -1,6 +1,6 @@
 """The runs of an experiment as the tables need to know them, read from `configs/experiments/<preset>.yaml`."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, fields
 from itertools import product
 from pathlib import Path
@@ -53,6 +53,9 @@ class RunEntry:
         return all(getattr(self, field) == wanted for field, wanted in selector.items())
 
 
+RUN_FIELDS = tuple(field.name for field in fields(RunEntry))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Experiments:
     """Every run of a preset, in the order declared."""
@@ -88,22 +91,29 @@ def _expand(record: object, where: str) -> Iterator[tuple[dict[str, Any], str]]:
     """Yield one record per combination of the lists `seeds` and `original_shares`."""
     if not isinstance(record, dict) or "name" not in record or "stage" not in record:
         raise UserError("a run needs a name and a stage", where=where, found=record)
+    for plural in _PLURALS:
+        if plural in record and not isinstance(record[plural], list):
+            raise UserError(f"wrong value for {plural}", where=where, found=record[plural], wanted="a list")
     lists = {single: record[plural] for plural, single in _PLURALS.items() if plural in record}
     singles = {key: value for key, value in record.items() if key not in _PLURALS}
     for values in product(*lists.values()):
         filled = {**singles, **dict(zip(lists, values, strict=True))}
-        try:
-            filled["name"] = str(filled["name"]).format(**filled)
-        except KeyError as error:
-            raise UserError("the name asks for a key that the record lacks", where=where, found=error.args[0]) from None
+        filled["name"] = _filled_name(filled, where)
         yield filled, where
 
 
+def _filled_name(record: Mapping[str, Any], where: str) -> str:
+    try:
+        return str(record["name"]).format(**record)
+    except KeyError as error:
+        raise UserError("the name asks for a key that the record lacks", where=where, found=error.args[0]) from None
+    except (ValueError, IndexError, AttributeError):
+        wanted = "keys of the record in braces, such as b-s{seed}"
+        raise UserError("wrong value for name", where=where, found=record["name"], wanted=wanted) from None
+
+
 def _entry(record: dict[str, Any], where: str) -> RunEntry:
-    known = {field.name for field in fields(RunEntry)}
-    unknown = sorted(set(record) - known)
-    if unknown:
-        raise UserError("unknown key", where=where, found=unknown[0], wanted="one of " + ", ".join(sorted(known)))
+    refuse_unknown_keys(record, RUN_FIELDS, where)
     if isinstance(record.get("original_share"), int):
         record["original_share"] = float(record["original_share"])
     for name, kind in get_type_hints(RunEntry).items():
@@ -111,6 +121,13 @@ def _entry(record: dict[str, Any], where: str) -> RunEntry:
             wanted = getattr(kind, "__name__", str(kind))
             raise UserError(f"wrong value for {name}", where=where, found=record[name], wanted=wanted)
     return RunEntry(**record)
+
+
+def refuse_unknown_keys(record: Mapping[str, object], known: Collection[str], where: str) -> None:
+    """Raise UserError for the first key that nobody would read."""
+    unknown = sorted(str(key) for key in record if key not in known)
+    if unknown:
+        raise UserError("unknown key", where=where, found=unknown[0], wanted="one of " + ", ".join(sorted(known)))
 
 
 def _refuse_duplicates(runs: tuple[RunEntry, ...], path: Path) -> None:

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from eval.commits import unlike_commits
+from eval.contrasts import load_declaration
 from eval.registry import load_experiments
 from openrecap import machine, runner
 from openrecap.console import Console
@@ -18,11 +19,15 @@ EXPERIMENTS = Path("configs/experiments")
 
 
 def declared_jobs(preset: str, runs: Path) -> list[Job]:
-    """Return the jobs of `configs/experiments/<preset>.yaml`; raise `UserError` when there is no such preset."""
+    """Return the jobs of `configs/experiments/<preset>.yaml`; raise `UserError` when there is no such preset.
+
+    The declared contrasts are read too: a mistake there must show before the training, not after it.
+    """
     path = EXPERIMENTS / f"{preset}.yaml"
     if not path.is_file():
         known = sorted(file.stem for file in EXPERIMENTS.glob("*.yaml") if file.stem != "findings")
         raise UserError("no such preset", where="--preset", found=preset, wanted="one of " + ", ".join(known))
+    load_declaration(EXPERIMENTS / "findings.yaml")
     return build(load_experiments(path), runs / preset)
 
 

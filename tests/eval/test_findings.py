@@ -1,6 +1,7 @@
 """Verdicts on made-up worlds whose answer is known, and the declared findings themselves."""
 
 import json
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 
@@ -168,6 +169,41 @@ def test_undeclared_names_are_refused(tmp_path: Path, change: tuple[str, str]) -
     (tmp_path / "findings.yaml").write_text(yaml.safe_dump(document))
     with pytest.raises(UserError, match=f"finding a: undeclared .*found {name}"):
         load_declaration(tmp_path / "findings.yaml")
+
+
+@pytest.mark.parametrize(
+    ("place", "key", "message"),
+    [
+        (("arms", "new"), "orignal_share", "arm new: unknown key: found orignal_share, wanted one of captions, "),
+        (("findings", 0, "tests", 0), "bnd", "finding a: new minus old: unknown key: found bnd, wanted one of bound, "),
+        (("findings", 0, "beside", 0), "rul", "finding a: K3: unknown key: found rul"),
+        (("findings", 0), "besides", "finding a: unknown key: found besides"),
+        (("plateaus", "clip"), "minimun", "plateau clip: unknown key: found minimun"),
+        ((), "arm", "unknown key: found arm, wanted one of arms, "),
+    ],
+)
+def test_mistyped_keys_are_named_with_their_file(
+    tmp_path: Path, place: tuple[str | int, ...], key: str, message: str
+) -> None:
+    document = deepcopy(DECLARED)
+    part = document
+    for step in place:
+        part = part[step]
+    part[key] = 1
+    path = tmp_path / "findings.yaml"
+    path.write_text(yaml.safe_dump(document))
+    with pytest.raises(UserError) as caught:
+        load_declaration(path)
+    assert str(caught.value).startswith(f"{path}: {message}")
+
+
+def test_an_unknown_rule_is_named_with_its_file(tmp_path: Path) -> None:
+    document = deepcopy(DECLARED)
+    document["findings"][0]["tests"][0]["rule"] = "over"
+    path = tmp_path / "findings.yaml"
+    path.write_text(yaml.safe_dump(document))
+    with pytest.raises(UserError, match="finding a: new minus old: unknown rule: found over, wanted above"):
+        load_declaration(path)
 
 
 def test_every_declared_contrast_is_there_and_its_arms_run_in_mini_full() -> None:

@@ -41,6 +41,10 @@ def test_lists_stand_for_every_combination(tmp_path: Path) -> None:
         ("{stage: clip}", "a run needs a name and a stage"),
         ("{stage: clip, name: 'a-{seed}', original_share: 1.5, seed: 0}", "original_share out of range: found 1.5"),
         ("{stage: clip, name: 'a-{size}'}", "the name asks for a key that the record lacks: found size"),
+        ("{stage: clip, name: a, seeds: 3}", r"tiny\.yaml: runs\[0\]: wrong value for seeds: found 3, wanted a list"),
+        ("{stage: clip, name: a, original_shares: 0.8}", "wrong value for original_shares: found 0.8, wanted a list"),
+        ("{stage: clip, name: 'a{'}", r"tiny\.yaml: runs\[0\]: wrong value for name: found a{"),
+        ("{stage: clip, name: 'a{}'}", "wrong value for name: found a{}"),
         ("{stage: clip, name: a, seeds: [0, 1]}", "the same run twice: found clip/a"),
     ],
 )

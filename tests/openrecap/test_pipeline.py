@@ -89,3 +89,14 @@ def test_status_says_when_done_jobs_come_from_unlike_commits(
     monkeypatch.setattr(reproduce, "declared_jobs", lambda preset, runs: jobs[:1])
     reproduce.print_status("mini", tmp_path)
     assert "commits" not in capsys.readouterr().out
+
+
+def test_mistakes_in_the_declared_contrasts_show_before_anything_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("mini.yaml", "findings.yaml"):
+        text = (reproduce.EXPERIMENTS / name).read_text()
+        (tmp_path / name).write_text(text.replace("bound: 5}", "bnd: 5}"))
+    monkeypatch.setattr(reproduce, "EXPERIMENTS", tmp_path)
+    with pytest.raises(UserError, match=r"findings\.yaml: finding g2: .*unknown key: found bnd"):
+        reproduce.declared_jobs("mini", tmp_path)
