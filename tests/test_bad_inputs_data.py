@@ -69,6 +69,13 @@ def test_a_folder_without_shards_is_named(stage: str, good: GoodInputs, refused:
         assert f"{tmp_path / name}: {expected}" in refused(stage, *arguments, *output(stage, tmp_path))
 
 
+@pytest.mark.parametrize("stage", SHARD_READERS)
+def test_a_url_that_cannot_be_opened_is_named(stage: str, good: GoodInputs, refused: Refused, tmp_path: Path) -> None:
+    arguments = [*good.arguments(stage), f"{shards_flag(stage)}=s4://bucket/web"]
+    said = refused(stage, *arguments, *output(stage, tmp_path))
+    assert "s4://bucket/web: URL can't be opened: found Protocol not known: s4" in said
+
+
 def _other_columns(path: Path) -> None:
     pyarrow.parquet.write_table(pyarrow.table({"key": ["000010000"], "text": ["a caption"]}), path)
 
@@ -181,6 +188,13 @@ def test_a_folder_of_pictures_that_is_none_is_named(good: GoodInputs, refused: R
     for name, expected in {"empty": "the folder holds no files", "file": "no such folder"}.items():
         said = refused("recaption run", *arguments, f"--images={tmp_path / name}", *output("", tmp_path))
         assert f"{tmp_path / name}: {expected}" in said
+
+
+def test_an_output_folder_among_the_pictures_is_named(good: GoodInputs, refused: Refused, tmp_path: Path) -> None:
+    arguments = [each for each in good.arguments("recaption run") if "--shards" not in str(each)]
+    said = refused("recaption run", *arguments, f"--images={tmp_path}", *output("", tmp_path))
+    assert f"output_dir: lies inside images, and would be captioned with them: found {tmp_path / 'output'}" in said
+    assert not (tmp_path / "output").exists()
 
 
 @pytest.mark.parametrize("verb", ["recaption status", "recaption verify"])
