@@ -3,6 +3,7 @@
 import ast
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,26 @@ def test_readme_names_only_make_targets_that_exist() -> None:
     targets = set(re.findall(r"^([a-z-]+):", Path("Makefile").read_text(), re.MULTILINE))
     named = set(re.findall(r"^make ([a-z-]+)", Path("README.md").read_text(), re.MULTILINE))
     assert named and named <= targets
+
+
+def readme_commands() -> list[str]:
+    """List the README's `python -m` commands, continued lines joined."""
+    joined = Path("README.md").read_text().replace("\\\n", " ")
+    return re.findall(r"^python (-m .+)$", joined, re.MULTILINE)
+
+
+@pytest.mark.parametrize("command", readme_commands())
+def test_readme_commands_are_spelled_as_the_stages_read_them(command: str) -> None:
+    printed = subprocess.run(
+        [sys.executable, *command.split(), "--print_config"], capture_output=True, text=True, check=False
+    )
+    assert printed.returncode == 0, printed.stderr
+    assert "output_dir:" in printed.stdout
+
+
+def test_readme_shows_each_stage_on_own_data() -> None:
+    stages = {command.split()[1] for command in readme_commands()}
+    assert stages == {"recaption", "llava_train", "clip_train", "dit_train"}
 
 
 @pytest.mark.parametrize("target", ["reproduce", "quick", "clip"])
