@@ -2,12 +2,15 @@
 
 A contrastive or text-to-image model that binds words to pictures does so late: its curve lies near what it could reach
 without binding (the plateau), then breaks away. Contrasts between arms on the plateau compare noise, so they are
-published as curves and not judged. The rule is operational, on the probe that training logs on development data:
+published as curves and not judged. The rule is operational, on one probe a stage:
 
-    a run has left its plateau when the median of its last three probes reaches the stage's threshold,
+    a run has left its plateau when its probe's level reaches the stage's threshold,
 
-which is declared with the contrasts: a value, or a multiple of what guessing reaches. The rule is about the level, not
-the slope: a curve that still rises has left its plateau.
+which is declared with the contrasts: a value, or a multiple of what guessing reaches. A probe that training logs (of
+contrastive models the accuracy within training batches, so on pictures they learn from) has many values; its level is
+the median of the last three. A probe that an evaluation measures (of text-to-image models and captioners, on pictures
+they never saw) has one row, and that is its level. The rule is about the level, not the slope: a curve that still rises
+has left its plateau. Without a probe nothing is known, and a measured run of which nothing is known is not judged.
 """
 
 import json
@@ -18,6 +21,7 @@ from statistics import median
 from typing import Any
 
 LAST_PROBES = 3
+"""Logged values whose median is a run's level."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +29,7 @@ class PlateauRule:
     """What the probe of a stage must reach for a run to be judged."""
 
     probe: str
-    """Name of the metric: a column of metrics.jsonl, or of a row measured on development data (`development/...`)."""
+    """Name of the metric: one that an evaluation measured as a row, or else a column of metrics.jsonl."""
     minimum: float = 0.0
     """Value the probe must reach."""
     times_chance: float = 0.0

@@ -161,10 +161,12 @@ def _verdict(tests: Sequence[Tested], undertrained: Sequence[str]) -> Verdict:
 
 
 def _undertrained(finding: Finding, evidence: Evidence) -> tuple[str, ...]:
-    arms = dict.fromkeys(term.arm for test in finding.tests for term in test.terms)
-    runs = [run for arm in arms for run in arm_runs(arm, evidence)]
-    reports = [(run.name, plateau_of(run, evidence)) for run in runs]
-    return tuple(name for name, report in reports if report is not None and report.known and not report.left)
+    """Name the runs on their plateau, and the measured ones of which nobody can tell."""
+    terms = [term for test in finding.tests for term in test.terms]
+    measured = {run for term in terms for run in _measured_runs(term, evidence)}
+    runs = dict.fromkeys(run for term in terms for run in arm_runs(term.arm, evidence))
+    reports = [(run, report) for run in runs if (report := plateau_of(run, evidence)) is not None]
+    return tuple(run.name for run, report in reports if not report.left and (report.known or run in measured))
 
 
 def _measured_runs(term: DeclaredTerm, evidence: Evidence) -> list[RunEntry]:

@@ -11,7 +11,8 @@ NOTES = (
     "Estimates with 95 % intervals: hierarchical bootstrap over training seeds and test items, paired across arms. "
     "Shares as percentage points. A rule is met when the whole interval meets it.",
     "Verdicts: reproduced (all rules met), differs (an interval lies wholly on the other side), inconclusive, "
-    "undertrained (an arm had not left its learning plateau). One training seed gives an estimate and no verdict.",
+    "undertrained (an arm had not left its learning plateau, or has no probe to tell). One training seed "
+    "gives an estimate and no verdict.",
 )
 ONE_SEED = "An interval from one training seed is over test items only: it does not say how far another seed would lie."
 _PLAIN = ("words", "frechet", "clip_score")
@@ -56,7 +57,7 @@ def levels_table(judged: Sequence[Judged]) -> Table:
 
 
 def plateau_table(evidence: Evidence) -> Table:
-    """Show each judged run's last probes beside the threshold that ends the plateau."""
+    """Show each judged run's level beside the threshold that ends the plateau; a measured run may lack the probe."""
     arms = dict.fromkeys(
         term.arm for finding in evidence.declaration.findings for test in finding.tests for term in test.terms
     )
@@ -66,8 +67,13 @@ def plateau_table(evidence: Evidence) -> Table:
         if report is not None and report.known:
             left = "left" if report.left else "not left"
             rows.append((run.qualified_name, f"{report.level:.3f}", f"{report.threshold:.3f}", left))
+        elif report is not None and run.qualified_name in evidence.results.folders:
+            rows.append((run.qualified_name, NOTHING, NOTHING, "unknown: no probe"))
     probes = "; ".join(f"{stage}: `{rule.probe}`" for stage, rule in evidence.declaration.plateaus.items())
-    notes = (f"Probes by stage: {probes}. The level is the median of the last three probes.",)
+    notes = (
+        f"Probes by stage: {probes}. A probe that training logs is taken on training batches, and the level is the "
+        "median of its last three values; a probe that an evaluation measures has one row, which is the level.",
+    )
     headers = ("run", "level", "threshold", "plateau")
     return Table(title="Learning plateaus", headers=headers, rows=tuple(rows), notes=notes)
 

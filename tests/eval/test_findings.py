@@ -14,13 +14,13 @@ from eval.config import ResultsConfig
 from eval.contrasts import Test as Contrast
 from eval.contrasts import load_declaration
 from eval.curves import PlateauRule, judge_plateau, series
-from eval.findings import Evidence, arm_runs, judge_all, standing_of
+from eval.findings import Evidence, arm_runs, judge_all, plateau_of, standing_of
 from eval.outcomes import mean_of
 from eval.printing import all_tables, gather, report, tables
 from eval.registry import Experiments, RunEntry, load_experiments
 from eval.results import Results, read_results
 from eval.suite import Subject, measure, run_suite
-from eval.tables.findings_table import beside_table, findings_table
+from eval.tables.findings_table import beside_table, findings_table, plateau_table
 from runtime.errors import UserError
 
 CONFIGS = Path("configs/experiments")
@@ -92,6 +92,23 @@ def test_an_arm_on_its_plateau_is_not_judged(tmp_path: Path) -> None:
     (judged,) = judge_all(world(tmp_path, 0.5, accuracy=0.05))
     assert judged.verdict == "undertrained"
     assert len(judged.undertrained) == 8
+
+
+def test_a_measured_arm_without_a_probe_is_not_judged(tmp_path: Path) -> None:
+    evidence = world(tmp_path, 0.5)
+    (tmp_path / "clip" / "b-p0.8-s1" / "metrics.jsonl").unlink()
+    (judged,) = judge_all(evidence)
+    assert judged.verdict == "undertrained" and judged.undertrained == ("b-p0.8-s1",)
+    assert ("clip/b-p0.8-s1", "–", "–", "unknown: no probe") in plateau_table(evidence).rows
+
+
+def test_a_probe_that_an_evaluation_measures_is_its_own_level(tmp_path: Path) -> None:
+    evidence = world(tmp_path, 0.5, accuracy=0.05)
+    rule = PlateauRule(probe="set/score", minimum=-10.0)
+    by_row = replace(evidence, declaration=replace(evidence.declaration, plateaus={"clip": rule}))
+    run = evidence.experiments.runs[0]
+    report = plateau_of(run, by_row)
+    assert report.left and report.level == evidence.results.row(run.qualified_name, "set/score").value
 
 
 def test_missing_arms_are_named_and_knockouts_stand_beside(tmp_path: Path) -> None:
