@@ -74,10 +74,10 @@ def kind_classification(config: MiniwebConfig, name: str) -> list[Item]:
 
 
 def colour_swap(config: MiniwebConfig, name: str) -> list[Item]:
-    """Return images with a true caption and a false one, the same words with two colours exchanged.
+    """Return `counts.swap` images with a true caption and a false one, the same words with two colours exchanged.
 
-    Each comes with its mirror image, for which the same two captions change places: whoever reads the captions alone
-    scores 50 %, whatever he prefers.
+    Each is followed by its mirror image, the scene with the two colours exchanged, for which the same two captions
+    change places: whoever reads the captions alone scores 50 %, whatever he prefers.
     """
     return list(islice(_swap_items(config, name), config.counts.swap))
 

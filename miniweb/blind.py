@@ -14,7 +14,10 @@ BACKOFF = 0.4
 
 @dataclass(frozen=True, kw_only=True)
 class BlindScore:
-    """Share of pairs in which the true caption was found the likelier one, ties counting half; and how many pairs."""
+    """Share of pairs in which the true caption was found the likelier one, ties counting half; and how many pairs.
+
+    A pair is one image's true and false caption; two images may share their captions, in turned places.
+    """
 
     accuracy: float
     num_pairs: int

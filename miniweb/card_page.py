@@ -29,7 +29,7 @@ def render_card(card: Card) -> str:
         _overlap_table(card),
         "## Swap test, read blind",
         f"A trigram model of all captions, without the images, prefers the true caption in "
-        f"{100 * swap['blind_accuracy']:.1f} % of {swap['num_pairs']} pairs "
+        f"{100 * swap['blind_accuracy']:.1f} % of {swap['num_pairs']} images "
         f"(wanted: 50, within {100 * swap['half_width']:.1f}).",
         "## What is on the web",
         _shares_table(things),

@@ -37,8 +37,9 @@ class CountsConfig:
     """Images of the zero-shot classification of species."""
     kinds: int = 1_000
     """Images of the zero-shot classification of kinds."""
-    swap: int = 2_000
-    """Pairs of a true caption and one with two colours exchanged; even, since each comes with its mirror image."""
+    swap: int = 4_000
+    """Images of the attribute swap, each with a true caption and one with two colours exchanged; two images, one with
+    the colours of the other exchanged, share a pair of captions, so that 4,000 images are 2,000 pairs. Even."""
     prompts: int = 500
     """Prompts for image generation, each with the image it was written for."""
     recombined: int = 200

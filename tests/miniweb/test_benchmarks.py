@@ -2,6 +2,7 @@ import json
 from pathlib import Path
 
 import pytest
+import yaml
 
 from miniweb import claims
 from miniweb.benchmark_items import SPECIES_CLASSES, colour_swap
@@ -53,6 +54,7 @@ def test_classification_shows_one_thing_of_the_class(tiny_web: MiniwebConfig) ->
 def test_swap_pairs_differ_in_the_swap_alone_and_the_blind_score_half(tmp_path: Path) -> None:
     items = colour_swap(MiniwebConfig(output_dir=tmp_path, counts=CountsConfig(swap=40)), "swap")
     assert len(items) == 40
+    assert len({frozenset(item.texts) for item in items}) == 20, "two images share a pair of captions"
     for item, mirror in zip(items[::2], items[1::2], strict=True):
         true, false = item.texts
         assert mirror.texts == (false, true), "a reader of texts alone scores one half"
@@ -63,6 +65,13 @@ def test_swap_pairs_differ_in_the_swap_alone_and_the_blind_score_half(tmp_path: 
             assert [claim.kind for claim in wrong] == ["colour", "colour"]
         changed = [a != b for a, b in zip(item.scene.things, mirror.scene.things, strict=True)]
         assert sum(changed) == 2
+
+
+def test_the_swap_test_has_two_thousand_pairs_where_no_config_says_less() -> None:
+    assert CountsConfig().swap == 2 * 2_000
+    for preset in ("mini", "mini_full"):
+        counts = yaml.safe_load((Path("configs/miniweb") / f"{preset}.yaml").read_text())["counts"]
+        assert "swap" not in counts, "the default holds"
 
 
 def _words(text: str) -> list[str]:
