@@ -19,6 +19,7 @@ from imagetext.tokenizers import hf_tokenizer
 from imagetext.transforms import center_crop_flip
 from runtime.device import attention_implementation, pick_device
 from runtime.flops import FlopLedger
+from runtime.launch import is_main_process
 from runtime.loop import fit
 from runtime.run import Run
 from runtime.seeds import derive
@@ -48,11 +49,12 @@ def train(config: DitTrainConfig) -> None:
         flops_per_sample=training_flops(config, encoder),
     )
     assert result.ema is not None
-    averaged = copy.deepcopy(model)
-    result.ema.copy_to(averaged)
     audit = source.audit()
-    facts = {"seed": config.seed, "original_share": config.mix.original_share, "audit": audit}
-    export_pipeline(run.export, averaged, encoder, shift=config.noise.shift, facts=facts)
+    if is_main_process():
+        averaged = copy.deepcopy(model)
+        result.ema.copy_to(averaged)
+        facts = {"seed": config.seed, "original_share": config.mix.original_share, "audit": audit}
+        export_pipeline(run.export, averaged, encoder, shift=config.noise.shift, facts=facts)
     run.finish(num_updates=result.num_updates, metrics=result.metrics, audit=audit)
 
 

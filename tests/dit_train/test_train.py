@@ -190,3 +190,9 @@ def test_an_update_without_draws_is_refused() -> None:
 def test_two_ways_to_start_are_refused(config: DitTrainConfig) -> None:
     with pytest.raises(UserError, match=r"two ways to start.*zero_init_text_out"):
         replace(config, zero_init_text_out=True, text_starts_averaged=True)
+
+
+def test_only_the_main_process_exports(config: DitTrainConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dit_train.train.is_main_process", lambda: False)
+    train(config)
+    assert not list(config.output_dir.glob("export*"))
