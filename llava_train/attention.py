@@ -29,8 +29,8 @@ def captioner_attention(device: torch.device) -> str:
 def _attend(
     module: nn.Module,
     query: Float[Tensor, "batch heads queries head"],
-    key: Float[Tensor, "batch heads keys head"],
-    value: Float[Tensor, "batch heads keys head"],
+    key: Float[Tensor, "batch groups keys head"],
+    value: Float[Tensor, "batch groups keys head"],
     attention_mask: Float[Tensor, "#batch 1 queries keys"] | None,
     scaling: float,
     dropout: float = 0.0,
@@ -38,9 +38,13 @@ def _attend(
 ) -> tuple[Float[Tensor, "batch queries heads head"], None]:
     """Return attention's output. softmax(q k / sqrt(d) + mask) v; torch sums the softmax in float32 whatever its type.
 
-    Models here have as many key heads as query heads and no attention dropout.
+    Where key and value heads are fewer, each serves a group of neighbouring query heads. No model here has attention
+    dropout.
     """
-    assert dropout == 0.0 and key.shape[1] == query.shape[1], "grouped heads and dropout need another implementation"
+    assert dropout == 0.0, "dropout needs another implementation"
+    group_size = query.shape[1] // key.shape[1]
+    if group_size > 1:
+        key, value = (heads.repeat_interleave(group_size, dim=1) for heads in (key, value))
     left, right = (query * scaling).flatten(0, 1), key.flatten(0, 1).mT
     if attention_mask is None:
         scores = torch.bmm(left, right)

@@ -15,6 +15,7 @@ from transformers import LlavaForConditionalGeneration, PreTrainedTokenizerBase
 from imagetext.conversations import render_prompt, stop_token_ids
 from imagetext.tokenizers import load_hf_tokenizer
 from llava_train.attention import captioner_attention
+from llava_train.construction import require_known_construction
 from llava_train.generation import Answer, generate
 from llava_train.parts import num_image_tokens
 from llava_train.pixels import Normaliser, PixelGeometry, read_geometry
@@ -99,9 +100,10 @@ def load_captioner(
 ) -> LoadedCaptioner:
     """Load a `LlavaForConditionalGeneration` directory: ours or any other with a LLaMA-3 template.
 
-    Raises UserError when the folder holds no such model, or one with missing weights.
+    Raises UserError when the folder holds no such model, one with missing weights, or one of another construction.
     """
     chosen = pick_device(device)
+    require_known_construction(folder)
     llava = load_pretrained(
         LlavaForConditionalGeneration,
         folder,
