@@ -35,7 +35,11 @@ class Test:
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """One claim of the paper with its tests, what is shown beside it, and the arms whose level is shown."""
+    """One claim of the paper with its tests, what is shown beside it, and the arms whose level is shown.
+
+    `truncated` names the arms whose share of truncated training captions is shown too, `blind` the rows (arm, metric
+    group) that see no picture and must score what guessing scores.
+    """
 
     id: str
     claim: str
@@ -43,6 +47,8 @@ class Finding:
     tests: tuple[Test, ...]
     beside: tuple[Test, ...] = ()
     levels: tuple[tuple[str, str], ...] = ()
+    truncated: tuple[str, ...] = ()
+    blind: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,6 +102,8 @@ def _finding(record: Mapping[str, Any], path: Path) -> Finding:
         tests=tuple(_test(test, where) for test in record["tests"]),
         beside=tuple(_test(test, where) for test in record.get("beside", ())),
         levels=tuple((arm, metric) for arm, metric in record.get("levels", ())),
+        truncated=tuple(record.get("truncated", ())),
+        blind=tuple((arm, metric) for arm, metric in record.get("blind", ())),
     )
 
 
@@ -123,9 +131,11 @@ def _check_names(finding: Finding, declaration: Declaration, path: Path) -> None
     pairs: Sequence[tuple[str, str]] = [
         *((term.arm, term.metric) for test in (*finding.tests, *finding.beside) for term in test.terms),
         *finding.levels,
+        *finding.blind,
     ]
-    for arm, metric in pairs:
+    for arm in (*(arm for arm, _ in pairs), *finding.truncated):
         if arm not in declaration.arms:
             raise UserError("undeclared arm", where=f"{path}: finding {finding.id}", found=arm)
+    for _, metric in pairs:
         if metric not in declaration.metrics:
             raise UserError("undeclared metric group", where=f"{path}: finding {finding.id}", found=metric)

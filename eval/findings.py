@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Literal
 
 from eval.bootstrap import Interval, Term, contrast_interval
@@ -10,11 +11,15 @@ from eval.contrasts import Declaration, DeclaredTerm, Finding, Test
 from eval.curves import PlateauReport, judge_plateau, read_metrics, series
 from eval.registry import Experiments, RunEntry
 from eval.results import Results
-from eval.runs import run_config
+from eval.runs import run_config, truncated_share
 from runtime.errors import UserError
 
 MIN_SEEDS = 2
 """A verdict needs at least this many training seeds."""
+GUESSING = 0.5
+"""What a choice between two texts scores without the picture."""
+BLIND_TOLERANCE = 0.01
+"""How far a blind row may lie from it: one point."""
 
 Standing = Literal["holds", "opposes", "open", "not run"]
 Verdict = Literal["reproduced", "differs", "inconclusive", "undertrained", "one seed: no verdict", "not run"]
@@ -51,6 +56,8 @@ class Judged:
     beside: tuple[Tested, ...]
     levels: tuple[Level, ...]
     undertrained: tuple[str, ...]
+    not_blind: tuple[str, ...]
+    """Runs whose blind row is not what guessing scores."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,15 +80,19 @@ def judge(finding: Finding, evidence: Evidence) -> Judged:
     """Test a finding's contrasts and read off the verdict."""
     tests = tuple(run_test(test, evidence) for test in finding.tests)
     beside = tuple(run_test(test, evidence) for test in finding.beside)
-    undertrained = _undertrained(finding, evidence)
+    undertrained, not_blind = _undertrained(finding, evidence), _not_blind(finding, evidence)
     return Judged(
         finding=finding,
-        verdict=_verdict(tests, undertrained),
+        verdict=_verdict(tests, undertrained, not_blind),
         underpowered=evidence.experiments.preset == "quick",
         tests=tests,
         beside=beside,
-        levels=tuple(_level(arm, metric, evidence) for arm, metric in finding.levels),
+        levels=(
+            *(_level(arm, metric, evidence) for arm, metric in finding.levels),
+            *(_truncation(arm, evidence) for arm in finding.truncated),
+        ),
         undertrained=undertrained,
+        not_blind=not_blind,
     )
 
 
@@ -148,13 +159,15 @@ def plateau_of(run: RunEntry, evidence: Evidence) -> PlateauReport | None:
     return judge_plateau(points, rule.threshold(batch_size))
 
 
-def _verdict(tests: Sequence[Tested], undertrained: Sequence[str]) -> Verdict:
+def _verdict(tests: Sequence[Tested], undertrained: Sequence[str], not_blind: Sequence[str]) -> Verdict:
     if any(test.standing == "not run" for test in tests):
         return "not run"
     if min(len(test.seeds) for test in tests) < MIN_SEEDS:
         return "one seed: no verdict"
     if undertrained:
         return "undertrained"
+    if not_blind:
+        return "inconclusive"
     if all(test.standing == "holds" for test in tests):
         return "reproduced"
     return "differs" if any(test.standing == "opposes" for test in tests) else "inconclusive"
@@ -167,6 +180,18 @@ def _undertrained(finding: Finding, evidence: Evidence) -> tuple[str, ...]:
     runs = dict.fromkeys(run for term in terms for run in arm_runs(term.arm, evidence))
     reports = [(run, report) for run in runs if (report := plateau_of(run, evidence)) is not None]
     return tuple(run.name for run, report in reports if not report.left and (report.known or run in measured))
+
+
+def _not_blind(finding: Finding, evidence: Evidence) -> tuple[str, ...]:
+    """Name the measured runs whose blind row is absent or further from guessing than `BLIND_TOLERANCE`."""
+    found: dict[str, None] = {}
+    tested = {run for test in finding.tests for term in test.terms for run in _measured_runs(term, evidence)}
+    for arm, group in finding.blind:
+        for run in (run for run in arm_runs(arm, evidence) if run in tested):
+            rows = [evidence.results.row(run.qualified_name, name) for name in evidence.declaration.metrics[group]]
+            if not all(row is not None and abs(row.value - GUESSING) <= BLIND_TOLERANCE for row in rows):
+                found[run.name] = None
+    return tuple(found)
 
 
 def _measured_runs(term: DeclaredTerm, evidence: Evidence) -> list[RunEntry]:
@@ -187,3 +212,10 @@ def _level(arm: str, metric: str, evidence: Evidence) -> Level:
         return Level(arm=arm, metric=metric, interval=None)
     interval = contrast_interval([_term(declared, evidence)], replicates=evidence.replicates)
     return Level(arm=arm, metric=metric, interval=interval)
+
+
+def _truncation(arm: str, evidence: Evidence) -> Level:
+    """Give the share of an arm's training captions that were truncated, the mean over its finished runs."""
+    shares = [share for run in arm_runs(arm, evidence) if (share := truncated_share(evidence.root, run)) is not None]
+    interval = Interval(fmean(shares), fmean(shares), fmean(shares)) if shares else None
+    return Level(arm=arm, metric="training_captions_truncated", interval=interval)

@@ -7,6 +7,7 @@ from typing import Any
 from eval.registry import RunEntry
 from eval.suite import Subject, data_fingerprint, weights_sha256
 from runtime.errors import UserError
+from runtime.json_files import read_object
 from runtime.yaml_files import read_mapping
 
 
@@ -33,6 +34,13 @@ def _is_finished(root: Path, run: RunEntry) -> bool:
         return (folder / "done.json").exists()
     shards = [path.stem for path in (root / run.stage / run.captions).glob("*.parquet")]
     return bool(shards) and all((folder / f"{shard}_stats.json").exists() for shard in shards)
+
+
+def truncated_share(root: Path, run: RunEntry) -> float | None:
+    """Return the share of a run's training captions that were truncated; None where nothing was counted."""
+    mark = folder_of(root, run) / "done.json"
+    sources = read_object(mark).get("audit", {}).get("sources") if mark.is_file() else None
+    return sum(facts["share"] * facts["truncated_share"] for facts in sources.values()) if sources else None
 
 
 def run_config(folder: Path) -> dict[str, Any]:

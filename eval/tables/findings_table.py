@@ -95,6 +95,7 @@ def verdict_cell(judged: Judged) -> str:
     if judged.verdict == "not run":
         return NOT_RUN
     remarks = [f"undertrained: {', '.join(judged.undertrained)}"] if judged.undertrained else []
+    remarks += [f"blind row not at 50: {', '.join(judged.not_blind)}"] if judged.not_blind else []
     remarks += ["underpowered"] if judged.underpowered else []
     return f"{judged.verdict} ({'; '.join(remarks)})" if remarks else judged.verdict
 

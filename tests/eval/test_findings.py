@@ -20,7 +20,7 @@ from eval.printing import all_tables, gather, report, tables
 from eval.registry import Experiments, RunEntry, load_experiments
 from eval.results import Results, read_results
 from eval.suite import Subject, measure, run_suite
-from eval.tables.findings_table import beside_table, findings_table, plateau_table
+from eval.tables.findings_table import beside_table, findings_table, levels_table, plateau_table
 from runtime.errors import UserError
 
 CONFIGS = Path("configs/experiments")
@@ -109,6 +109,72 @@ def test_a_probe_that_an_evaluation_measures_is_its_own_level(tmp_path: Path) ->
     run = evidence.experiments.runs[0]
     report = plateau_of(run, by_row)
     assert report.left and report.level == evidence.results.row(run.qualified_name, "set/score").value
+
+
+def with_blind_rows(evidence: Evidence, value: float | None) -> Evidence:
+    """Give every run a blind row of 50, and the run of arm `new` with seed 1 one of `value`, or none."""
+    rows = dict(evidence.results.rows)
+    for run in evidence.experiments.runs:
+        score = value if run.name == "b-p0.8-s1" else 0.5
+        if score is not None:
+            key = run.qualified_name, "set/score"
+            rows[run.qualified_name, "set/blind"] = replace(rows[key], metric="set/blind", value=score)
+    (finding,) = evidence.declaration.findings
+    declaration = replace(
+        evidence.declaration,
+        metrics={**evidence.declaration.metrics, "blind": ("set/blind",)},
+        findings=(replace(finding, blind=(("new", "blind"), ("old", "blind"))),),
+    )
+    return replace(evidence, results=Results(rows, evidence.results.folders), declaration=declaration)
+
+
+@pytest.mark.parametrize(
+    ("value", "verdict"),
+    [
+        (0.5, "reproduced"),
+        (0.509, "reproduced"),
+        (0.52, "inconclusive"),
+        (0.48, "inconclusive"),
+        (None, "inconclusive"),
+    ],
+)
+def test_a_test_that_is_solved_without_looking_concludes_nothing(
+    tmp_path: Path, value: float | None, verdict: str
+) -> None:
+    (judged,) = judge_all(with_blind_rows(world(tmp_path, 0.5), value))
+    assert judged.verdict == verdict
+    shown = findings_table([judged]).rows[0][-1]
+    assert shown == (verdict if verdict == "reproduced" else f"{verdict} (blind row not at 50: b-p0.8-s1)")
+
+
+def test_truncated_shares_of_training_captions_stand_beside_a_finding(tmp_path: Path) -> None:
+    evidence = world(tmp_path, 0.5)
+    for seed, truncated in enumerate((0.1, 0.3)):
+        sources = {
+            "original": {"share": 0.75, "truncated_share": 0.0},
+            "recaption": {"share": 0.25, "truncated_share": truncated},
+        }
+        mark = tmp_path / "clip" / f"b-p0.8-s{seed}" / "done.json"
+        mark.write_text(json.dumps({"audit": {"sources": sources}}))
+    (finding,) = evidence.declaration.findings
+    declaration = replace(evidence.declaration, findings=(replace(finding, truncated=("new", "old")),))
+    judged = judge_all(replace(evidence, declaration=declaration))
+    assert levels_table(judged).rows[1:] == (
+        ("a", "new", "training captions truncated", "5.0"),
+        ("a", "old", "training captions truncated", "–"),
+    )
+
+
+def test_the_declared_cautions_are_checked(tmp_path: Path) -> None:
+    findings = {finding.id: finding for finding in load_declaration(CONFIGS / "findings.yaml").findings}
+    assert findings["c"].truncated == ("clip concat", "clip p=.8")
+    assert findings["d2"].blind == (("clip p=1", "swap_blind"), ("clip p=.8", "swap_blind"))
+    for field, value in (("truncated", ["nobody"]), ("blind", [["new", "nothing"]])):
+        document = deepcopy(DECLARED)
+        document["findings"][0][field] = value
+        (tmp_path / "findings.yaml").write_text(yaml.safe_dump(document))
+        with pytest.raises(UserError, match=r"finding a: undeclared .*found no"):
+            load_declaration(tmp_path / "findings.yaml")
 
 
 def test_missing_arms_are_named_and_knockouts_stand_beside(tmp_path: Path) -> None:
