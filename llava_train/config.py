@@ -85,6 +85,9 @@ class PhaseConfig:
             raise UserError("no file named", where="conversations", found="[]", wanted="at least one JSON file")
         if not self.trainable:
             raise UserError("nothing to train", where="trainable", found="[]", wanted="at least one part of the model")
+        if self.vision_tower_learning_rate_multiplier < 0:
+            found, where = self.vision_tower_learning_rate_multiplier, "vision_tower_learning_rate_multiplier"
+            raise UserError("out of range", where=where, found=found, wanted="0, which freezes the tower, or more")
         if self.loop.ema_decay is not None:
             found, wanted = self.loop.ema_decay, "null: the next phase continues from the weights themselves"
             raise UserError("captioners are published without averaging", where="ema_decay", found=found, wanted=wanted)
@@ -124,7 +127,9 @@ class FineTuneConfig:
     seed: int = 0
     """Seed of everything random."""
     max_bad_share: float = 0.01
-    """Share of samples whose image may be missing or broken before the run stops."""
+    """Share of samples that may be broken or too long before the run stops; small data is granted what 1000 samples
+    are.
+    """
 
     def __post_init__(self) -> None:
         if not self.phases or list(self.phases) != [name for name in PHASES if name in self.phases]:

@@ -22,6 +22,11 @@ Render = Callable[[Conversation], Rendered]
 MAX_CACHED_RECORDS = 50_000
 """Rendered conversations kept in memory; a chat template costs more than the rest of a sample."""
 
+BUDGET_FLOOR_SAMPLES = 1000
+"""Conversations against which the budget for bad samples is counted at least, as where images are paired with captions:
+one bad picture is no reason to stop.
+"""
+
 
 class ConversationSource:
     """Implement the loop's counting batch source over LLaVA conversations.
@@ -134,12 +139,14 @@ class ConversationSource:
 
     def _skip(self, index: int, reason: str, detail: str) -> None:
         self._bad[index] = reason
-        if len(self._bad) > self._max_bad_share * len(self._conversations):
+        num_samples = len(self._conversations)
+        all_are_bad = len(self._bad) == num_samples
+        if all_are_bad or len(self._bad) > self._max_bad_share * max(num_samples, BUDGET_FLOOR_SAMPLES):
             raise UserError(
                 f"too many bad samples, the last {self._conversations[index].id!r} ({detail})",
                 where=self._images,
-                found=f"{len(self._bad)} of {len(self._conversations)}",
-                wanted=f"at most {self._max_bad_share:.1%}",
+                found=f"{len(self._bad)} of {num_samples}",
+                wanted=f"a share of at most {self._max_bad_share:.1%}",
                 fix="Repair the data, or raise max_bad_share.",
             )
 

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 from llava_train import phases
-from llava_train.config import ShortFirstConfig
+from llava_train.config import FineTuneConfig, ShortFirstConfig
 from runtime.errors import UserError
 from runtime.run import Run
 from tests.llava_train import tiny
@@ -94,16 +94,42 @@ def test_missing_picture_is_named_before_training(root: Path, tmp_path: Path) ->
         phases.fine_tune(config)
 
 
+def with_damaged_pictures(root: Path, folder: Path, num_damaged: int) -> FineTuneConfig:
+    shutil.copytree(root / "data", folder / "data")
+    for index in range(num_damaged):
+        (folder / "data" / "images" / f"{index}.png").write_bytes(b"no picture")
+    return dataclasses.replace(tiny.config(root, folder / "run"), data=folder / "data", phases=["align"])
+
+
 def test_damaged_pictures_are_counted_up_to_the_budget(root: Path, tmp_path: Path) -> None:
-    shutil.copytree(root / "data", tmp_path / "data")
-    (tmp_path / "data" / "images" / "3.png").write_bytes(b"no picture")
-    config = dataclasses.replace(tiny.config(root, tmp_path / "run"), data=tmp_path / "data", phases=["align"])
-    with pytest.raises(UserError, match=r"the last 'align-3'.*found 1 of 12, wanted at most 1\.0%"):
+    config = dataclasses.replace(with_damaged_pictures(root, tmp_path, 3), max_bad_share=0.002)
+    with pytest.raises(UserError, match=r"the last 'align-\d'.*found 3 of 12, wanted a share of at most 0\.2%"):
         phases.fine_tune(config)
-    lenient = dataclasses.replace(config, max_bad_share=0.1, output_dir=tmp_path / "lenient")
-    phases.fine_tune(lenient)
-    facts = json.loads((lenient.output_dir / "done.json").read_text())
-    assert facts["phases"]["align"]["data"]["skipped_samples"] == {"not_an_image": 1}
+
+
+def test_few_damaged_pictures_of_few_stop_no_run(root: Path, tmp_path: Path) -> None:
+    config = with_damaged_pictures(root, tmp_path, 3)
+    assert config.max_bad_share * 12 < 1
+    phases.fine_tune(config)
+    facts = json.loads((config.output_dir / "done.json").read_text())
+    assert facts["phases"]["align"]["data"]["skipped_samples"] == {"not_an_image": 3}
+
+
+def test_nothing_but_damaged_pictures_stops_the_run(root: Path, tmp_path: Path) -> None:
+    config = with_damaged_pictures(root, tmp_path, 12)
+    loop = dataclasses.replace(config.align.loop, batch_size=12)
+    config = dataclasses.replace(config, max_bad_share=0.9, align=dataclasses.replace(config.align, loop=loop))
+    with pytest.raises(UserError, match=r"found 12 of 12, wanted a share of at most 90\.0%"):
+        phases.fine_tune(config)
+
+
+@pytest.mark.parametrize("multiplier", [-1.0, -0.001])
+def test_negative_learning_rate_of_the_tower_is_refused(root: Path, multiplier: float) -> None:
+    detail = tiny.config(root, root / "unused").detail
+    with pytest.raises(
+        UserError, match=r"vision_tower_learning_rate_multiplier: out of range: found -.*wanted 0, which"
+    ):
+        dataclasses.replace(detail, vision_tower_learning_rate_multiplier=multiplier)
 
 
 def test_folder_of_another_config_is_refused(export: Path, root: Path) -> None:
