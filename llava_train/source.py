@@ -77,10 +77,14 @@ class ConversationSource:
         update = start_update
         while True:
             first = update * self._batch_size + rank * share
-            yield [
+            microbatches = [
                 self._batch(range(start, min(start + size, first + share)))
                 for start in range(first, first + share, size)
             ]
+            # The loop would stop here too, but could not say why. Other ranks may have samples where this one has none.
+            if world_size == 1 and not any(batch.keys for batch in microbatches):
+                raise self._too_many_bad(f"all {share} of update {update} are bad")
+            yield microbatches
             update += 1
 
     def fingerprint(self) -> str:
@@ -139,16 +143,18 @@ class ConversationSource:
 
     def _skip(self, index: int, reason: str, detail: str) -> None:
         self._bad[index] = reason
-        num_samples = len(self._conversations)
-        all_are_bad = len(self._bad) == num_samples
-        if all_are_bad or len(self._bad) > self._max_bad_share * max(num_samples, BUDGET_FLOOR_SAMPLES):
-            raise UserError(
-                f"too many bad samples, the last {self._conversations[index].id!r} ({detail})",
-                where=self._images,
-                found=f"{len(self._bad)} of {num_samples}",
-                wanted=f"a share of at most {self._max_bad_share:.1%}",
-                fix="Repair the data, or raise max_bad_share.",
-            )
+        if len(self._bad) > self._max_bad_share * max(len(self._conversations), BUDGET_FLOOR_SAMPLES):
+            raise self._too_many_bad(detail)
+
+    def _too_many_bad(self, detail: str) -> UserError:
+        last = self._conversations[next(reversed(self._bad))]
+        return UserError(
+            f"too many bad samples, the last {last.id!r} ({detail})",
+            where=self._images,
+            found=f"{len(self._bad)} of {len(self._conversations)}",
+            wanted=f"at most {self._max_bad_share:.1%}",
+            fix="Repair the data, or raise max_bad_share.",
+        )
 
 
 def _short(conversations: Sequence[Conversation], config: ShortFirstConfig) -> list[int]:
