@@ -1,7 +1,7 @@
 """Train one CLIP from a config to an export."""
 
-import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,14 +19,9 @@ from imagetext.sidecars import read_sidecar
 from imagetext.stream import DataConfig
 from imagetext.tokenizers import TextTokenizer
 from imagetext.transforms import random_resized_crop
-from runtime.errors import UserError
-from runtime.launch import is_main_process
+from runtime.launch import have_made_once, is_main_process
 from runtime.loop import fit
 from runtime.run import Run
-
-TOKENIZER_PATIENCE_SECONDS = 3600.0
-"""How long the other processes wait for the main one to train the tokenizer: minutes on a million captions."""
-_PAUSE_SECONDS = 0.1
 
 
 def train(config: ClipTrainConfig) -> None:
@@ -36,11 +31,9 @@ def train(config: ClipTrainConfig) -> None:
         return
     preset = find_preset(config.model)
     tokenizer_folder = run.folder / "tokenizer"
-    if is_main_process():
-        captions = tokenizer_captions(config.tokenizer_data or config.data)
-        prepare_tokenizer(tokenizer_folder, preset, captions, config.vocab_size)
-    else:
-        await_tokenizer(tokenizer_folder)
+    captions = tokenizer_captions(config.tokenizer_data or config.data)
+    make = partial(prepare_tokenizer, tokenizer_folder, preset, captions, config.vocab_size)
+    have_made_once(tokenizer_folder, make)
     tokenizer = read_tokenizer(tokenizer_folder, config.context_length)
     architecture = model_config(
         preset,
@@ -62,17 +55,6 @@ def train(config: ClipTrainConfig) -> None:
     if is_main_process():
         export_model(result.model, preset, architecture, tokenizer_folder, run.export)
     run.finish(num_updates=result.num_updates, metrics=result.metrics, audit=source.audit())
-
-
-def await_tokenizer(folder: Path) -> None:
-    """Return when the main process has written the tokenizer; raise UserError when it does not in good time."""
-    deadline = time.monotonic() + TOKENIZER_PATIENCE_SECONDS
-    while not folder.exists():
-        if time.monotonic() >= deadline:
-            found = f"none after {TOKENIZER_PATIENCE_SECONDS:.0f} seconds"
-            fix = "Give all processes an output_dir that all of them see"
-            raise UserError("the main process wrote no tokenizer", where=folder, found=found, fix=fix)
-        time.sleep(_PAUSE_SECONDS)
 
 
 def build_source(config: ClipTrainConfig, tokenizer: TextTokenizer) -> MixedLoader:

@@ -1,6 +1,5 @@
 """What a run reads: conversations whose pictures are there, and the tokenizer learned from them."""
 
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -11,14 +10,10 @@ from imagetext.tokenizer_training import train_llama_bpe
 from imagetext.tokenizers import load_hf_tokenizer
 from llava_train.config import FineTuneConfig, PhaseName
 from runtime.errors import UserError
-from runtime.launch import is_main_process
+from runtime.launch import have_made_once
 
 Corpus = Mapping[PhaseName, Sequence[Conversation]]
 """The conversations of each phase."""
-
-TOKENIZER_PATIENCE_SECONDS = 3600.0
-"""How long the other processes wait for the main one to train the tokenizer: minutes on a million texts."""
-_PAUSE_SECONDS = 0.1
 
 
 def read_corpus(config: FineTuneConfig) -> Corpus:
@@ -31,20 +26,8 @@ def prepare_tokenizer(folder: Path, corpus: Corpus, vocab_size: int) -> PreTrain
 
     The main process trains it and the others wait; they raise UserError when it does not come in good time.
     """
-    if is_main_process() and not folder.exists():
-        train_llama_bpe(_texts(corpus), vocab_size, folder)
-    _await_folder(folder)
+    have_made_once(folder, lambda: train_llama_bpe(_texts(corpus), vocab_size, folder))
     return load_hf_tokenizer(folder)
-
-
-def _await_folder(folder: Path) -> None:
-    deadline = time.monotonic() + TOKENIZER_PATIENCE_SECONDS
-    while not folder.exists():
-        if time.monotonic() >= deadline:
-            found = f"none after {TOKENIZER_PATIENCE_SECONDS:.0f} seconds"
-            fix = "Give all processes an output_dir that all of them see"
-            raise UserError("the main process wrote no tokenizer", where=folder, found=found, fix=fix)
-        time.sleep(_PAUSE_SECONDS)
 
 
 def _read_phase(config: FineTuneConfig, name: PhaseName) -> list[Conversation]:

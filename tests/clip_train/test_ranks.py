@@ -12,6 +12,7 @@ from PIL import Image
 
 from clip_train import train as training
 from clip_train.model import load_encoder
+from runtime import launch
 from runtime.config import to_yaml
 from runtime.errors import UserError
 from runtime.loop_config import LoopConfig
@@ -53,7 +54,7 @@ def test_two_ranks_equal_one_process(web: Path, tmp_path: Path) -> None:
 def test_second_rank_writes_nothing(web: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its tokenizer is the main process's; while there is none it waits, and says so when none comes."""
     monkeypatch.setenv("RANK", "1")
-    monkeypatch.setattr(training, "TOKENIZER_PATIENCE_SECONDS", 0.3)
-    with pytest.raises(UserError, match=r"run/tokenizer: the main process wrote no tokenizer: found none after 0 sec"):
+    monkeypatch.setattr(launch, "PATIENCE_SECONDS", 0.3)
+    with pytest.raises(UserError, match=r"run/tokenizer: the main process has not made this: found none after 0 sec"):
         training.train(config_of(web, tmp_path / "run"))
     assert not (tmp_path / "run").exists()
