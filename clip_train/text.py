@@ -9,10 +9,8 @@ from imagetext.tokenizer_training import train_clip_bpe, train_wordpiece
 from imagetext.tokenizers import TextTokenizer, hf_tokenizer
 
 
-def prepare_tokenizer(folder: Path, preset: ModelPreset, captions: Iterable[str], vocab_size: int) -> None:
-    """Train the preset's kind of tokenizer on the captions and an alphabet, unless `folder` holds one already."""
-    if folder.exists():
-        return
+def train_tokenizer(folder: Path, preset: ModelPreset, captions: Iterable[str], vocab_size: int) -> None:
+    """Train the preset's kind of tokenizer on the captions and an alphabet, into `folder`."""
     train = train_wordpiece if preset.family == "recap" else train_clip_bpe
     alphabet = " ".join(printable.split(maxsplit=1)[0])
     train([*captions, alphabet], vocab_size, folder)

@@ -12,7 +12,7 @@ from clip_train.config import ClipTrainConfig
 from clip_train.contrastive import ContrastiveTask, bound_logit_scale
 from clip_train.export import export_model
 from clip_train.presets import find_preset
-from clip_train.text import prepare_tokenizer, read_tokenizer
+from clip_train.text import read_tokenizer, train_tokenizer
 from imagetext.loader import MixedLoader
 from imagetext.shards import list_shards, read_shard
 from imagetext.sidecars import read_sidecar
@@ -32,7 +32,7 @@ def train(config: ClipTrainConfig) -> None:
     preset = find_preset(config.model)
     tokenizer_folder = run.folder / "tokenizer"
     captions = tokenizer_captions(config.tokenizer_data or config.data)
-    make = partial(prepare_tokenizer, tokenizer_folder, preset, captions, config.vocab_size)
+    make = partial(train_tokenizer, tokenizer_folder, preset, captions, config.vocab_size)
     have_made_once(tokenizer_folder, make)
     tokenizer = read_tokenizer(tokenizer_folder, config.context_length)
     architecture = model_config(

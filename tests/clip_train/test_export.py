@@ -10,7 +10,7 @@ from clip_train.architecture import build_model, model_config
 from clip_train.export import export_model
 from clip_train.model import ClipEncoder, load_encoder
 from clip_train.presets import find_preset
-from clip_train.text import prepare_tokenizer, read_tokenizer
+from clip_train.text import train_tokenizer, read_tokenizer
 from runtime.errors import UserError
 
 CAPTIONS = ["a red house beside two trees", "Buy now & save 50%!", "a small blue boat on the sea", "naïve café", ""]
@@ -19,7 +19,7 @@ CONTEXT_LENGTH = 14
 
 def exported(name: str, folder: Path) -> tuple[CLIP, Path]:
     preset = find_preset(name)
-    prepare_tokenizer(folder / "tokenizer", preset, CAPTIONS, vocab_size=700)
+    train_tokenizer(folder / "tokenizer", preset, CAPTIONS, vocab_size=700)
     tokenizer = read_tokenizer(folder / "tokenizer", CONTEXT_LENGTH)
     config = model_config(preset, image_size_px=32, vocab_size=tokenizer.vocab_size, context_length=CONTEXT_LENGTH)
     model = build_model(config, seed=3)
