@@ -10,7 +10,7 @@ from clip_train.architecture import build_model, model_config
 from clip_train.export import export_model
 from clip_train.model import ClipEncoder, load_encoder
 from clip_train.presets import find_preset
-from clip_train.text import train_tokenizer, read_tokenizer
+from clip_train.text import read_tokenizer, train_tokenizer
 from runtime.errors import UserError
 
 CAPTIONS = ["a red house beside two trees", "Buy now & save 50%!", "a small blue boat on the sea", "naïve café", ""]
