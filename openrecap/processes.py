@@ -10,8 +10,8 @@ from pathlib import Path
 from openrecap.jobs import Job
 from runtime.parent import end_with_parent
 
-# By default glibc gives the memory of every large tensor back to the kernel and then waits for fresh pages. On a loaded CPU
-# b_base's image tower trained 1.24 times as fast without that, b_large's 1.09 times (docs/benchmarks/allocator.md).
+# By default glibc gives the memory of every large tensor back to the kernel and then waits for fresh pages. On a loaded
+# CPU b_base's image tower trained 1.24 times as fast without that, b_large's 1.09 times (docs/benchmarks/allocator.md).
 KEEP_FREED_MEMORY = {"MALLOC_MMAP_THRESHOLD_": "1000000000", "MALLOC_TRIM_THRESHOLD_": "10000000000"}
 
 
