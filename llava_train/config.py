@@ -13,6 +13,8 @@ Part = Literal["vision_tower", "projector", "language_model"]
 
 PHASES: tuple[PhaseName, ...] = ("language", "align", "instruct", "detail")
 """All phases, in the only order in which they may run."""
+LLAVA_LENGTH_TOKENS = 2048
+"""Longest sequence in LLaVA-1.5's training (`model_max_length`)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +66,29 @@ class ShortFirstConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LoraConfig:
+    """Low-rank adapters on every linear layer of the language model (arXiv 2106.09685), merged when the phase ends.
+
+    The defaults are those of LLaVA-1.5's published recipe.
+    """
+
+    rank: int = 128
+    """Inner width of each adapter."""
+    alpha: int = 256
+    """Scale: what an adapter adds is multiplied by alpha / rank."""
+    dropout: float = 0.05
+    """Share of an adapter's input that training drops."""
+
+    def __post_init__(self) -> None:
+        if self.rank < 1:
+            raise UserError("out of range", where="lora.rank", found=self.rank, wanted=">= 1")
+        if self.alpha < 1:
+            raise UserError("out of range", where="lora.alpha", found=self.alpha, wanted=">= 1")
+        if not 0 <= self.dropout < 1:
+            raise UserError("out of range", where="lora.dropout", found=self.dropout, wanted="[0, 1)")
+
+
+@dataclass(frozen=True, kw_only=True)
 class PhaseConfig:
     """One phase: what it reads, what it moves, how long."""
 
@@ -77,6 +102,10 @@ class PhaseConfig:
     """chat: LLaMA-3's turns, answers supervised; plain: image then answer, the question dropped, as LLaVA aligns."""
     vision_tower_learning_rate_multiplier: float = 1.0
     """Factor on the learning rate of the vision tower, where it is trainable."""
+    projector_learning_rate_multiplier: float = 1.0
+    """Factor on the learning rate of the projector, where it is trainable; LLaVA-1.5 takes 0.1 beside LoRA."""
+    lora: LoraConfig | None = None
+    """Train adapters instead of the language model's own weights; embeddings and output head then stay as they are."""
     short_first: ShortFirstConfig | None = None
     """Read short answers first: the fewer things a caption names, the plainer what each word is about."""
 
@@ -85,9 +114,14 @@ class PhaseConfig:
             raise UserError("no file named", where="conversations", found="[]", wanted="at least one JSON file")
         if not self.trainable:
             raise UserError("nothing to train", where="trainable", found="[]", wanted="at least one part of the model")
-        if self.vision_tower_learning_rate_multiplier < 0:
-            found, where = self.vision_tower_learning_rate_multiplier, "vision_tower_learning_rate_multiplier"
-            raise UserError("out of range", where=where, found=found, wanted="0, which freezes the tower, or more")
+        for part in ("vision_tower", "projector"):
+            where = f"{part}_learning_rate_multiplier"
+            if getattr(self, where) < 0:
+                wanted = f"0, which freezes the {part.replace('_', ' ')}, or more"
+                raise UserError("out of range", where=where, found=getattr(self, where), wanted=wanted)
+        if self.lora is not None and "language_model" not in self.trainable:
+            wanted = "language_model among them, or lora: null"
+            raise UserError("adapters on a frozen part", where="trainable", found=self.trainable, wanted=wanted)
         if self.loop.ema_decay is not None:
             found, wanted = self.loop.ema_decay, "null: the next phase continues from the weights themselves"
             raise UserError("captioners are published without averaging", where="ema_decay", found=found, wanted=wanted)
@@ -107,7 +141,7 @@ class FineTuneConfig:
     data: Path
     """Folder with the conversation files, and the pictures that they name."""
     vision_tower: Path
-    """CLIP as a transformers `CLIPModel` directory, whose vision tower the captioner takes."""
+    """Vision tower: a transformers directory or Hub name of a CLIP or SigLIP, whole or its vision model alone."""
     language: PhaseConfig
     """Phase: language model on text alone."""
     align: PhaseConfig
@@ -119,7 +153,15 @@ class FineTuneConfig:
     phases: list[PhaseName] = field(default_factory=lambda: list(PHASES))
     """Phases to run, in order."""
     language_model: LanguageModelConfig = field(default_factory=LanguageModelConfig)
-    """The language model to build."""
+    """The language model to build, where no pretrained one is named."""
+    pretrained_language_model: str | None = None
+    """Language model to start from: a transformers directory or Hub name of a causal language model."""
+    max_length_tokens: int | None = None
+    """Longest sequence to train on, image tokens included. Unset: 2048 with a pretrained language model, as in
+    LLaVA-1.5, and otherwise all that the language model is declared for.
+    """
+    published_precision: Literal["fp32", "bf16"] = "fp32"
+    """Precision of the published weights; those between the phases are float32."""
     image_folder: str = "images"
     """Folder inside the data folder that the conversations' image paths start from."""
     pad_images: bool = True
@@ -138,6 +180,31 @@ class FineTuneConfig:
             )
         if not 0 <= self.max_bad_share < 1:
             raise UserError("out of range", where="max_bad_share", found=self.max_bad_share, wanted="[0, 1)")
+        if self.max_length_tokens is not None and self.max_length_tokens < 1:
+            raise UserError("out of range", where="max_length_tokens", found=self.max_length_tokens, wanted=">= 1")
+        self._check_language_model()
+
+    def _check_language_model(self) -> None:
+        if self.pretrained_language_model is not None and self.language_model != LanguageModelConfig():
+            raise UserError(
+                "two language models",
+                where="language_model",
+                found=f"shapes to build beside {self.pretrained_language_model}",
+                wanted="exactly one of language_model and pretrained_language_model",
+            )
+        if self.pretrained_language_model is not None:
+            return
+        declared = self.language_model.max_length_tokens
+        if self.longest_sequence_tokens > declared:
+            wanted = f"at most {declared}, language_model.max_length_tokens"
+            raise UserError("too long", where="max_length_tokens", found=self.max_length_tokens, wanted=wanted)
+
+    @property
+    def longest_sequence_tokens(self) -> int:
+        """Return the length of the longest sequence to train on, image tokens included."""
+        if self.max_length_tokens is not None:
+            return self.max_length_tokens
+        return self.language_model.max_length_tokens if self.pretrained_language_model is None else LLAVA_LENGTH_TOKENS
 
     def phase(self, name: PhaseName) -> PhaseConfig:
         """Return the settings of one phase."""

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from transformers import LlavaForConditionalGeneration
 
 from imagetext.conversations import IGNORED_LABEL
-from llava_train.parts import language_config, vision_modules
+from llava_train.parts import language_config, num_class_tokens, vision_modules
 from llava_train.pixels import Normaliser
 
 
@@ -69,4 +69,4 @@ def image_features(
     hidden = first_norm(embeddings(pixel_values))
     for layer in layers:
         hidden = layer(hidden, None)
-    return llava.model.multi_modal_projector(hidden[:, 1:])
+    return llava.model.multi_modal_projector(hidden[:, num_class_tokens(llava) :])

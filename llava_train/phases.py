@@ -9,16 +9,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
 from safetensors.torch import save_file
 from transformers import LlavaForConditionalGeneration, PreTrainedTokenizerBase
 
 from imagetext.conversations import Conversation, Rendered, render_plain, render_training
+from llava_train.assembly import assemble, load_foundations, prepare_run_tokenizer
 from llava_train.attention import captioner_attention
-from llava_train.build import build_captioner, load_tower
 from llava_train.config import PHASES, FineTuneConfig, PhaseConfig, PhaseName
-from llava_train.corpus import Corpus, prepare_tokenizer, read_corpus
+from llava_train.corpus import Corpus, read_corpus
 from llava_train.export import export_captioner
+from llava_train.hub import local_folder
 from llava_train.inputs import record_inputs, refuse_other_inputs
+from llava_train.lora import add_adapters, merge_adapters
 from llava_train.network import SupervisedCaptioner
 from llava_train.parts import num_image_tokens, vision_modules
 from llava_train.pixels import Normaliser, PixelGeometry, read_geometry
@@ -30,10 +33,12 @@ from runtime.device import pick_device
 from runtime.launch import is_main_process
 from runtime.loop import fit
 from runtime.run import Run
+from runtime.seeds import derive
 
-PLACES = ("output_dir", "data", "vision_tower")
+PLACES = ("output_dir", "data", "vision_tower", "pretrained_language_model")
 """Where things lie may change between two starts; what the files hold may not (`llava_train.inputs`)."""
 LOOP_PLACES = ("loop.device", "loop.wandb", "loop.checkpoint_every_updates", "loop.keep_last")
+PUBLISHED_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 WEIGHTS = "model.safetensors"
 """What a finished phase leaves for the next one, in `phases/<name>/`."""
 
@@ -65,23 +70,22 @@ def fine_tune(config: FineTuneConfig) -> Path:
     sources = {name: _source(bench, name) for name in config.phases}
     facts = {name: _complete_phase(bench, name, sources.pop(name)) for name in config.phases}
     if is_main_process():
-        export_captioner(bench.llava, bench.tokenizer, bench.geometry, run.export)
+        dtype = PUBLISHED_DTYPES[config.published_precision]
+        export_captioner(bench.llava, bench.tokenizer, bench.geometry, run.export, dtype=dtype)
     run.finish(phases=facts)
     return run.export
 
 
 def _prepare(config: FineTuneConfig, run: Run) -> Workbench:
     corpus = read_corpus(config)
-    tower = load_tower(config.vision_tower, config.language_model)
-    geometry = replace(read_geometry(config.vision_tower), pad=config.pad_images)
+    foundations = load_foundations(config)
+    geometry = replace(read_geometry(local_folder(config.vision_tower)), pad=config.pad_images)
     device = pick_device(config.phase(config.phases[0]).loop.device)
     # First of what depends on the inputs, and after the checks, so that a mistake can be put right in the same folder.
     if is_main_process():
         record_inputs(run, config)
-    tokenizer = prepare_tokenizer(run.folder / "tokenizer", corpus, config.language_model.vocab_size)
-    llava = build_captioner(
-        tower, tokenizer, config.language_model, seed=config.seed, attention=captioner_attention(device)
-    )
+    tokenizer = prepare_run_tokenizer(config, corpus, run.folder / "tokenizer")
+    llava = assemble(config, foundations, tokenizer, attention=captioner_attention(device))
     return Workbench(config=config, run=run, corpus=corpus, tokenizer=tokenizer, geometry=geometry, llava=llava)
 
 
@@ -93,6 +97,9 @@ def _complete_phase(bench: Workbench, name: PhaseName, source: ConversationSourc
         load_weights(run.folder / WEIGHTS, bench.llava)
         return run.facts()
     freeze(bench.llava, phase)
+    adapters = (
+        None if phase.lora is None else add_adapters(bench.llava, phase.lora, derive(bench.config.seed, "lora", name))
+    )
     result = fit(
         task=AnswerTask(),
         model=SupervisedCaptioner(bench.llava, Normaliser(bench.geometry)),
@@ -100,8 +107,10 @@ def _complete_phase(bench: Workbench, name: PhaseName, source: ConversationSourc
         config=phase.loop,
         run=run,
         seed=bench.config.seed,
-        learning_rate_multipliers={"llava.model.vision_tower.": phase.vision_tower_learning_rate_multiplier},
+        learning_rate_multipliers=_multipliers(phase),
     )
+    if adapters is not None:
+        merge_adapters(adapters)
     if is_main_process():
         with atomic_path(run.folder / WEIGHTS) as partial:
             save_file(bench.llava.state_dict(), partial)
@@ -109,10 +118,21 @@ def _complete_phase(bench: Workbench, name: PhaseName, source: ConversationSourc
     return run.facts()
 
 
+def _multipliers(phase: PhaseConfig) -> dict[str, float]:
+    """Return the factors on the learning rate by the beginnings of the weights' names."""
+    return {
+        "llava.model.vision_tower.": phase.vision_tower_learning_rate_multiplier,
+        "llava.model.multi_modal_projector.": phase.projector_learning_rate_multiplier,
+    }
+
+
 def freeze(llava: LlavaForConditionalGeneration, phase: PhaseConfig) -> None:
-    """Let only the phase's parts move; of the vision tower, only what lies below the feature layer can."""
+    """Let only the phase's parts move; of the vision tower, only what lies below the feature layer can.
+
+    Under LoRA the language model's own weights stay frozen, its head with them.
+    """
     llava.requires_grad_(False)
-    if "language_model" in phase.trainable:
+    if "language_model" in phase.trainable and phase.lora is None:
         llava.model.language_model.requires_grad_(True)
         llava.lm_head.requires_grad_(True)
     if "projector" in phase.trainable:
@@ -137,7 +157,7 @@ def _source(bench: Workbench, name: PhaseName) -> ConversationSource:
         render=render,
         geometry=bench.geometry,
         loop=phase.loop,
-        max_length_tokens=bench.config.language_model.max_length_tokens,
+        max_length_tokens=bench.config.longest_sequence_tokens,
         pad_id=int(bench.tokenizer.pad_token_id),
         max_bad_share=bench.config.max_bad_share,
         seed_parts=(bench.config.seed, name),
