@@ -31,6 +31,9 @@ BACKGROUND_PHRASES = {
     "sky": "the sky",
 }
 
+SHORT_SPECIES_SHARE = 0.5
+"""Share of short captions that name species: told in long descriptions alone, their names stay guesswork."""
+
 
 def describe(scene: Scene, generator: np.random.Generator, known_species_only: bool = True) -> str:
     """Describe a scene truly and fully; species only where `known_to_captioner`, unless told otherwise."""
@@ -40,8 +43,9 @@ def describe(scene: Scene, generator: np.random.Generator, known_species_only: b
 
 
 def short(scene: Scene, generator: np.random.Generator) -> str:
-    """Name a scene's things and place in one plain sentence, without species or relations."""
-    phrases = [noun_phrase(scene, group, known_species_only=True, with_species=False) for group in groups(scene)]
+    """Name a scene's things and place in one plain sentence, at times with known species, never with relations."""
+    with_species = generator.random() < SHORT_SPECIES_SHARE
+    phrases = [noun_phrase(scene, group, known_species_only=True, with_species=with_species) for group in groups(scene)]
     return capitalised(f"{' and '.join(phrases)} {PLACES[scene.background][0]}.")
 
 

@@ -10,6 +10,10 @@ from pathlib import Path
 from openrecap.jobs import Job
 from runtime.parent import end_with_parent
 
+# By default glibc gives the memory of every large tensor back to the kernel and then waits for fresh pages: a fifth of
+# the image tower's training step on CPU (docs/benchmarks/allocator.md).
+KEEP_FREED_MEMORY = {"MALLOC_MMAP_THRESHOLD_": "1000000000", "MALLOC_TRIM_THRESHOLD_": "10000000000"}
+
 
 @dataclass
 class Running:
@@ -51,7 +55,7 @@ def _environment(job: Job, gpu: str | None) -> dict[str, str]:
     }
     if gpu is not None:
         settings["CUDA_VISIBLE_DEVICES"] = gpu
-    return {**os.environ, **settings}
+    return {**KEEP_FREED_MEMORY, **os.environ, **settings}
 
 
 def last_words(log: Path, num_lines: int = 8) -> str:

@@ -1,14 +1,18 @@
 """Jobs that make things: the data, the foundation, captioners, recaptions, CLIP models, diffusion transformers."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from eval.registry import RunEntry
 from openrecap.context import Context, spell
 from openrecap.jobs import Job
+from runtime.yaml_files import read_mapping
 
 CAPTIONS_IN_DATA = {"oracle": "web_oracle", "paraphrase": "web_paraphrase"}
 """Caption sets that come with the miniature web; every other set is a folder below `recaption/`."""
+
+DETAILED_CAPTIONS = "detail.json"
+"""The captioner's detailed captions, for which knockout K2 has others."""
 
 CLEAN_ORIGINALS = "web_clean"
 """Sidecar that replaces the alt-text in knockout K1."""
@@ -55,7 +59,7 @@ def captioner(context: Context, entry: RunEntry) -> Job:
         "vision_tower": context.at.foundation / "export" / "hf",
     }
     if entry.captions != RunEntry.captions:
-        flags["detail.conversations"] = f"[{entry.captions}.json]"
+        flags |= dict(_other_captions(config, entry.captions))
     return Job(
         name=f"captioner/{entry.name}",
         stage="captioner",
@@ -64,6 +68,15 @@ def captioner(context: Context, entry: RunEntry) -> Job:
         needs=("data", "foundation"),
         config_files=(config,),
     )
+
+
+def _other_captions(config: Path, captions: str) -> Iterator[tuple[str, str]]:
+    """Yield, for each phase that reads the detailed captions, its files with `captions` in their place."""
+    for name, phase in read_mapping(config, "config file").items():
+        files = phase.get("conversations", []) if isinstance(phase, dict) else []
+        if DETAILED_CAPTIONS in files:
+            others = [f"{captions}.json" if file == DETAILED_CAPTIONS else file for file in files]
+            yield f"{name}.conversations", f"[{', '.join(others)}]"
 
 
 def recaption(context: Context, entry: RunEntry) -> Job:

@@ -48,7 +48,10 @@ def test_original_captions_alone_do_not_wait_for_the_captioner() -> None:
 
 def test_knockouts_change_the_captions_they_name() -> None:
     jobs = jobs_of("mini_full")
-    assert argument(jobs["captioner/all_species"], "--detail.conversations") == "[detail_all_species.json]"
+    of_all_species = jobs["captioner/all_species"]
+    assert argument(of_all_species, "--instruct.conversations") == "[instruct.json, detail_all_species.json]"
+    assert argument(of_all_species, "--detail.conversations").count("detail_all_species.json") == 3
+    assert "detail.json" not in argument(of_all_species, "--detail.conversations")
     assert argument(jobs["clip/b_base-k1-p0.8-s0"], "--data.sidecars.original").endswith("data/web_clean")
     assert argument(jobs["clip/b_base-k2-p0.0-s0"], "--data.sidecars.recaption").endswith("recaption/web_k2")
     assert argument(jobs["clip/b_base-k3-p0.8-s0"], "--data.sidecars.recaption").endswith("recaption/web_k3")
