@@ -108,6 +108,12 @@ class PhaseConfig:
     """Train adapters instead of the language model's own weights; embeddings and output head then stay as they are."""
     short_first: ShortFirstConfig | None = None
     """Read short answers first: the fewer things a caption names, the plainer what each word is about."""
+    packing: bool = False
+    """Put several conversations of a microbatch into one row, none of which sees another; loss and gradient are those
+    of a row each.
+    """
+    gradient_checkpointing: bool = False
+    """Compute each block of the language model again in the backward pass instead of keeping what is inside it."""
 
     def __post_init__(self) -> None:
         if not self.conversations:

@@ -7,6 +7,7 @@ in alignment; the miniature presets say in their headers where and why they depa
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -15,7 +16,8 @@ from transformers import LlavaForConditionalGeneration, PreTrainedTokenizerBase
 
 from imagetext.conversations import Conversation, Rendered, render_plain, render_training
 from llava_train.assembly import assemble, load_foundations, prepare_run_tokenizer
-from llava_train.attention import captioner_attention
+from llava_train.attention import captioner_attention, require_packable
+from llava_train.batch import collate
 from llava_train.config import PHASES, FineTuneConfig, PhaseConfig, PhaseName
 from llava_train.corpus import Corpus, read_corpus
 from llava_train.export import export_captioner
@@ -25,6 +27,7 @@ from llava_train.lora import add_adapters, merge_adapters
 from llava_train.network import SupervisedCaptioner
 from llava_train.parts import num_image_tokens, vision_modules
 from llava_train.pixels import Normaliser, PixelGeometry, read_geometry
+from llava_train.recompute import recompute_blocks
 from llava_train.source import ConversationSource
 from llava_train.task import AnswerTask
 from runtime.atomic import atomic_path
@@ -100,6 +103,7 @@ def _complete_phase(bench: Workbench, name: PhaseName, source: ConversationSourc
     adapters = (
         None if phase.lora is None else add_adapters(bench.llava, phase.lora, derive(bench.config.seed, "lora", name))
     )
+    recompute_blocks(bench.llava, phase.gradient_checkpointing)
     result = fit(
         task=AnswerTask(),
         model=SupervisedCaptioner(bench.llava, Normaliser(bench.geometry)),
@@ -147,6 +151,9 @@ def _source(bench: Workbench, name: PhaseName) -> ConversationSource:
     phase = bench.config.phase(name)
     num_tokens = num_image_tokens(bench.llava)
     renderer = render_plain if phase.rendering == "plain" else render_training
+    max_length_tokens = bench.config.longest_sequence_tokens
+    if phase.packing:
+        require_packable(bench.llava)
 
     def render(record: Conversation) -> Rendered:
         return renderer(record, bench.tokenizer, num_tokens)
@@ -157,8 +164,12 @@ def _source(bench: Workbench, name: PhaseName) -> ConversationSource:
         render=render,
         geometry=bench.geometry,
         loop=phase.loop,
-        max_length_tokens=bench.config.longest_sequence_tokens,
-        pad_id=int(bench.tokenizer.pad_token_id),
+        max_length_tokens=max_length_tokens,
+        collate=partial(
+            collate,
+            pad_id=int(bench.tokenizer.pad_token_id),
+            max_row_tokens=max_length_tokens if phase.packing else None,
+        ),
         max_bad_share=bench.config.max_bad_share,
         seed_parts=(bench.config.seed, name),
         short_first=phase.short_first,

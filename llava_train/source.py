@@ -8,7 +8,7 @@ from typing import Any
 
 from imagetext.conversations import Conversation, Rendered
 from imagetext.decode import DecodeError
-from llava_train.batch import ConversationBatch, RenderedSample, collate
+from llava_train.batch import ConversationBatch, RenderedSample
 from llava_train.config import ShortFirstConfig
 from llava_train.order import ReadingOrder
 from llava_train.pixel_cache import PixelCache
@@ -18,6 +18,8 @@ from runtime.loop_config import LoopConfig
 
 Render = Callable[[Conversation], Rendered]
 """From a conversation to its token ids and labels."""
+Collate = Callable[[Sequence[RenderedSample]], ConversationBatch]
+"""From a microbatch's samples to its tensors."""
 
 MAX_CACHED_RECORDS = 50_000
 """Rendered conversations kept in memory; a chat template costs more than the rest of a sample."""
@@ -44,7 +46,7 @@ class ConversationSource:
         geometry: PixelGeometry,
         loop: LoopConfig,
         max_length_tokens: int,
-        pad_id: int,
+        collate: Collate,
         max_bad_share: float,
         seed_parts: tuple[int | str, ...],
         short_first: ShortFirstConfig | None = None,
@@ -56,7 +58,7 @@ class ConversationSource:
         self._batch_size = loop.batch_size
         self._microbatch_size = loop.microbatch_size
         self._max_length_tokens = max_length_tokens
-        self._pad_id = pad_id
+        self._collate = collate
         self._max_bad_share = max_bad_share
         # Characters stand in for tokens: sorting needs no exact lengths, and nothing is tokenized before its turn.
         lengths = [sum(len(turn.text) for turn in record.turns) for record in conversations]
@@ -114,7 +116,7 @@ class ConversationSource:
     def _batch(self, positions: range) -> ConversationBatch:
         samples = [self._sample(position) for position in positions]
         self._num_drawn += len(samples)
-        return collate([sample for sample in samples if sample is not None], self._pad_id)
+        return self._collate([sample for sample in samples if sample is not None])
 
     def _sample(self, position: int) -> RenderedSample | None:
         index = self._order.sample(position)
