@@ -28,12 +28,12 @@ from llava_train.task import AnswerTask
 from miniweb.config import CountsConfig, MiniwebConfig
 from miniweb.conversations import build_conversations
 from runtime.seeds import numpy_generator
-from runtime.tables import markdown_table
+from runtime.tables import Align, markdown_table
 
 ABOUT = """\
 A row each: a microbatch's conversations are padded to the longest of them. Packed: first-fit decreasing into rows,
 none of which has more than the model's longest sequence; attention stays within each conversation, so loss and gradient
-are the same (tested to 1e-5). Random order, or like lengths together as training reads them (`llava_train.order`).
+are the same (tested to 1e-5). Random order, or like lengths together (`llava_train.order`, given lengths in tokens).
 
 The small web: questions and descriptions of the preset `mini`, its shapes of models, microbatches of 64, training steps
 on CPU in bf16. Here attention masks, so a packed row pays for the square of its width.
@@ -64,7 +64,7 @@ SIZES = {"full": Size(), "tiny": Size(num_pictures=16, num_microbatches=1, num_d
 
 def measure(size: Size, repeats: int) -> str:
     """Return the tables of both, and of what the second rests on."""
-    return f"{_small_web(size, repeats)}\n\n{_mix(size)}"
+    return f"{_small_web(size, repeats)}\n{_mix(size)}"
 
 
 def _small_web(size: Size, repeats: int) -> str:
@@ -87,7 +87,7 @@ def _small_web(size: Size, repeats: int) -> str:
         ["way", "tokens computed", "of them padding"],
         [[name, *_padding(batches, sum(lengths))] for name, batches in steps.items()],
     )
-    return f"The small web: {what}.\n\n{padding}\n\n{table(results, unit='conversations')}"
+    return f"The small web: {what}.\n\n{padding}\n{table(results, unit='conversations')}"
 
 
 def _padding(batches: Sequence[ConversationBatch], num_tokens: int) -> tuple[str, str]:
@@ -134,14 +134,15 @@ class _Bench:
 
     def timer(self, batches: Sequence[ConversationBatch]) -> Callable[[], float]:
         """Return what trains on all of the microbatches once and says how long it took."""
-        return lambda: timed(lambda: [self._step(batch) for batch in batches])
+        return lambda: timed(lambda: self._train(batches))
 
-    def _step(self, batch: ConversationBatch) -> None:
-        with torch.autocast("cpu", dtype=torch.bfloat16):
-            sums = AnswerTask().loss(self._network, batch, 0, torch.Generator())
-        (sums.total / AnswerTask().count(batch)).backward()
-        self._optimizer.step()
-        self._optimizer.zero_grad(set_to_none=True)
+    def _train(self, batches: Sequence[ConversationBatch]) -> None:
+        for batch in batches:
+            with torch.autocast("cpu", dtype=torch.bfloat16):
+                sums = AnswerTask().loss(self._network, batch, 0, torch.Generator())
+            (sums.total / AnswerTask().count(batch)).backward()
+            self._optimizer.step()
+            self._optimizer.zero_grad(set_to_none=True)
 
 
 def _conversations(folder: Path, num_pictures: int) -> list[Conversation]:
@@ -169,18 +170,16 @@ def _mix(size: Size) -> str:
         for scale, works in scales.items()
     ]
     sources = [[s.name, f"{s.thousands}k", f"{s.pairs:g}", f"{s.pair_tokens:g}", s.basis] for s in SOURCES]
-    return "\n\n".join(
-        (
-            f"LLaVA's mix: {facts}.",
-            markdown_table(["way", "padding", "TFLOPs a conversation"], rows),
-            "Work saved against a row each in random order, as far as the lengths can be trusted:",
-            markdown_table(["", *ways], saved),
-            "What the lengths rest on (pairs of question and answer a conversation, tokens a pair):",
-            markdown_table(
-                ["source", "conversations", "pairs", "tokens", "from"], sources, ["left", *["right"] * 3, "left"]
-            ),
-        )
-    )
+    alignment: list[Align] = ["left", "right", "right", "right", "left"]
+    parts = [
+        f"LLaVA's mix: {facts}.",
+        markdown_table(["way", "padding", "TFLOPs a conversation"], rows),
+        "Work saved against a row each in random order, as far as the lengths can be trusted:",
+        markdown_table(["", *ways], saved),
+        "What the lengths rest on (pairs of question and answer a conversation, tokens a pair):",
+        markdown_table(["source", "conversations", "pairs", "tokens", "from"], sources, alignment),
+    ]
+    return "\n\n".join(part.strip() for part in parts)
 
 
 @dataclass(frozen=True)

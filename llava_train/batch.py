@@ -66,6 +66,7 @@ def _stack(rows: Sequence[Sequence[RenderedSample]], pad_id: int, *, packed: boo
             # Nothing of its own sample comes before a first token, to predict it from.
             labels[place, start] = IGNORED_LABEL
             start = end
+    positions, starts, longest = _boundaries(lengths, width) if packed else (None, None, None)
     ordered = [sample for row in rows for sample in row]
     images = [sample.image for sample in ordered if sample.image is not None]
     return ConversationBatch(
@@ -73,19 +74,17 @@ def _stack(rows: Sequence[Sequence[RenderedSample]], pad_id: int, *, packed: boo
         input_ids=input_ids,
         labels=labels,
         images=torch.from_numpy(np.stack(images)) if images else None,
-        **(_boundaries(lengths, width) if packed else {}),
+        position_ids=positions,
+        sequence_starts=starts,
+        longest_sequence_tokens=longest,
     )
 
 
-def _boundaries(lengths: Sequence[Sequence[int]], width: int) -> dict[str, Tensor | int]:
-    """Return the fields of a packed batch that say where its samples lie."""
+def _boundaries(
+    lengths: Sequence[Sequence[int]], width: int
+) -> tuple[Int64[Tensor, "batch tokens"], Int32[Tensor, " boundaries"], int]:
+    """Return the positions, starts and longest length of a packed batch's samples, padding among them."""
     runs = [[*row, *([width - sum(row)] if sum(row) < width else [])] for row in lengths]
-    flat = torch.tensor([0, *(run for row in runs for run in row)], dtype=torch.int32)
-    positions = [torch.arange(run) for row in runs for run in row]
-    return {
-        "position_ids": torch.cat(positions).view(len(runs), width)
-        if runs
-        else torch.zeros(0, width, dtype=torch.int64),
-        "sequence_starts": flat.cumsum(0, dtype=torch.int32),
-        "longest_sequence_tokens": int(flat.max()),
-    }
+    bounds = torch.tensor([0, *(run for row in runs for run in row)], dtype=torch.int32)
+    positions = torch.tensor([place for row in runs for run in row for place in range(run)], dtype=torch.int64)
+    return positions.view(len(runs), width), bounds.cumsum(0, dtype=torch.int32), int(bounds.max())

@@ -72,7 +72,7 @@ class SupervisedCaptioner(nn.Module):
             readers = [self.llava.model.multi_modal_projector, embeddings, first_norm, *layers]
             weights = [weight for module in readers for weight in module.parameters() if weight.requires_grad]
             return _zero(*weights, like=self.llava.lm_head.weight)
-        side = vision_config(self.llava).image_size
+        side = cast(int, vision_config(self.llava).image_size)
         blank = torch.zeros(1, 3, side, side, dtype=torch.uint8, device=self.normaliser.mean.device)
         features = image_features(self.llava, self.normaliser(blank))
         return _zero(features, like=features)

@@ -1,6 +1,7 @@
 """Gradient checkpointing: trade a second forward pass of each block for the memory of what is inside it."""
 
 from functools import partial
+from typing import Any, cast
 
 from torch.utils.checkpoint import checkpoint
 from transformers import LlavaForConditionalGeneration
@@ -13,7 +14,7 @@ def recompute_blocks(llava: LlavaForConditionalGeneration, enabled: bool) -> Non
     Set on the blocks alone, by transformers' own switch: enabling it on the whole model would also make the embeddings
     ask for a gradient that nobody needs.
     """
-    for block in llava.model.language_model.modules():
-        if isinstance(block, GradientCheckpointingLayer):
-            block.gradient_checkpointing = enabled
-            block._gradient_checkpointing_func = partial(checkpoint, use_reentrant=False)
+    for module in llava.model.language_model.modules():
+        if isinstance(module, GradientCheckpointingLayer):
+            module.gradient_checkpointing = enabled
+            cast(Any, module)._gradient_checkpointing_func = partial(checkpoint, use_reentrant=False)

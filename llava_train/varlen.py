@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Mapping
+from typing import Any, cast
 
 import torch
 from jaxtyping import Float, Int32
@@ -60,7 +61,7 @@ def attend(  # noqa: PLR0913 - what transformers hands to an attention
     sliding_window: int | None = None,
     cu_seq_lens_q: Int32[Tensor, " boundaries"] | None = None,
     max_length_q: int | None = None,
-    **others: object,
+    **others: Any,
 ) -> tuple[Float[Tensor, "batch queries heads head"], None]:
     """Return attention's output: within each sample of packed rows where their starts are given, else torch's own."""
     if cu_seq_lens_q is None:
@@ -69,20 +70,16 @@ def attend(  # noqa: PLR0913 - what transformers hands to an attention
         )
         return mixed, None
     assert dropout == 0.0, "dropout needs another implementation"
-    options: dict[str, bool] = {}
+    options: dict[str, Any] = {
+        "scale": scaling,
+        "window_size": (-1 if sliding_window is None else sliding_window - 1, 0),
+    }
     if _KNOWS_GROUPED_HEADS:
         options["enable_gqa"] = True
     else:
         group_size = query.shape[1] // key.shape[1]
         key, value = (heads.repeat_interleave(group_size, dim=1) for heads in (key, value))
-    mixed = varlen_attn(
-        *(heads.transpose(1, 2).flatten(0, 1) for heads in (query, key, value)),
-        cu_seq_lens_q,
-        cu_seq_lens_q,
-        max_length_q,
-        max_length_q,
-        scale=scaling,
-        window_size=(-1 if sliding_window is None else sliding_window - 1, 0),
-        **options,
-    )
-    return mixed.unflatten(0, (len(query), -1)), None
+    flat_query, flat_key, flat_value = (heads.transpose(1, 2).flatten(0, 1) for heads in (query, key, value))
+    starts, longest = cu_seq_lens_q, cast(int, max_length_q)
+    flat = varlen_attn(flat_query, flat_key, flat_value, starts, starts, longest, longest, **options)
+    return cast(Tensor, flat).unflatten(0, (len(query), -1)), None
