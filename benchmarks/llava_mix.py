@@ -22,9 +22,9 @@ class Source:
     name: str
     thousands: int
     """Conversations, in thousands: LLaVA-1.5 (arXiv 2310.03744), table of the instruction-following data mixture."""
-    pairs: float
+    pairs: int | float
     """Mean number of questions and answers in a conversation."""
-    pair_tokens: float
+    pair_tokens: int | float
     """Mean tokens of one question and its answer, without the template's."""
     basis: str
     """Where the two means come from."""
@@ -50,7 +50,7 @@ SOURCES = (
 """Sizes of LLaVA's own files: its repository, docs/Data.md."""
 
 
-def draw_lengths(num_conversations: int, *, text_scale: float = 1.0) -> Int64[np.ndarray, " conversations"]:
+def draw_lengths(num_conversations: int, *, text_scale: int | float = 1.0) -> Int64[np.ndarray, " conversations"]:
     """Return lengths in tokens, images included, in random order; `text_scale` multiplies all texts.
 
     Each conversation belongs to a source by its share; its pairs are one plus a Poisson number, its text is gamma

@@ -17,7 +17,7 @@ from imagetext.tokenizer_training import train_llama_bpe
 from imagetext.tokenizers import load_hf_tokenizer
 from llava_train.attention import captioner_attention
 from llava_train.batch import ConversationBatch, RenderedSample, collate
-from llava_train.build import build_captioner, load_tower
+from llava_train.build import build_captioner
 from llava_train.config import LanguageModelConfig
 from llava_train.network import SupervisedCaptioner
 from llava_train.order import epoch_order
@@ -25,6 +25,7 @@ from llava_train.packing import pack, padded_tokens
 from llava_train.parts import num_image_tokens
 from llava_train.pixels import Normaliser, PixelGeometry
 from llava_train.task import AnswerTask
+from llava_train.towers import load_tower
 from miniweb.config import CountsConfig, MiniwebConfig
 from miniweb.conversations import build_conversations
 from runtime.seeds import numpy_generator
@@ -106,7 +107,7 @@ class _Bench:
         texts = [turn.text for record in self._records for turn in record.turns]
         train_llama_bpe(texts, config.vocab_size, folder / "tokenizer")
         self._tokenizer: PreTrainedTokenizerBase = load_hf_tokenizer(folder / "tokenizer")
-        tower = load_tower(write_clip(folder / "clip"), config)
+        tower = load_tower(write_clip(folder / "clip"), max_length_tokens=config.max_length_tokens)
         attention = captioner_attention(torch.device("cpu"))
         llava = build_captioner(tower, self._tokenizer, config, seed=0, attention=attention)
         self._side_px = int(tower.config.image_size)
@@ -189,9 +190,9 @@ class _Work:
     """Of the language model's forward pass, a conversation."""
 
 
-def _works(lengths: Sequence[int] | np.ndarray) -> Mapping[str, _Work]:
-    like = np.asarray(lengths)[epoch_order(list(lengths), _MIX_BATCH_SIZE, 0, epoch=0)]
-    orders = {"random order": np.asarray(lengths), "like lengths": like}
+def _works(lengths: np.ndarray) -> Mapping[str, _Work]:
+    like = lengths[epoch_order(lengths.tolist(), _MIX_BATCH_SIZE, 0, epoch=0)]
+    orders = {"random order": lengths, "like lengths": like}
     return {
         f"{order}, {rows}": _work(values, packed=rows == "packed")
         for order, values in orders.items()

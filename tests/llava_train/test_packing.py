@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from imagetext.conversations import IGNORED_LABEL
@@ -19,6 +19,7 @@ def rendered(key: str, first: int, num_tokens: int, *, supervised_from: int = 1)
     return RenderedSample(key=key, input_ids=ids, labels=labels, image=None)
 
 
+@settings(deadline=None)  # other work may share the machine
 @given(LENGTHS)
 def test_every_sample_has_one_row_and_no_row_too_much(lengths: list[int]) -> None:
     rows = pack(lengths, ROW_TOKENS)
@@ -27,6 +28,7 @@ def test_every_sample_has_one_row_and_no_row_too_much(lengths: list[int]) -> Non
     assert rows == pack(lengths, ROW_TOKENS)
 
 
+@settings(deadline=None)  # other work may share the machine
 @given(LENGTHS)
 def test_packing_pads_no_more_than_a_row_each_or_the_widest_rows(lengths: list[int]) -> None:
     packed = padded_tokens(lengths, pack(lengths, ROW_TOKENS))
