@@ -12,7 +12,8 @@ from transformers import PreTrainedTokenizerBase
 from benchmarks.llava_mix import MAX_LENGTH_TOKENS, SOURCES, draw_lengths
 from benchmarks.race import Contender, race, table, timed
 from benchmarks.tiny_captioner import write_clip
-from imagetext.conversations import Conversation, read_conversations, render_training
+from imagetext.conversation_renderer import ConversationRenderer
+from imagetext.conversations import Conversation, read_conversations
 from imagetext.tokenizer_training import train_llama_bpe
 from imagetext.tokenizers import load_hf_tokenizer
 from llava_train.attention import captioner_attention
@@ -119,10 +120,11 @@ class _Bench:
         """Return the same conversations in two orders, as many as the microbatches hold."""
         generator = numpy_generator("benchmarks", "packing")
         image = generator.integers(0, 256, (3, self._side_px, self._side_px), dtype=np.uint8)
+        render = ConversationRenderer(self._tokenizer, num_image_tokens=num_image_tokens(self._network.llava))
         rendered = []
         for index in generator.permutation(len(self._records))[: self._size.num_microbatches * _BATCH_SIZE]:
             record = self._records[index]
-            ids, labels = render_training(record, self._tokenizer, num_image_tokens(self._network.llava))
+            ids, labels = render(record)
             rendered.append(RenderedSample(key=record.id, input_ids=ids, labels=labels, image=image))
         order = epoch_order([len(sample.input_ids) for sample in rendered], _BATCH_SIZE, 0, epoch=0)
         return {"random order": rendered, "like lengths": [rendered[index] for index in order]}

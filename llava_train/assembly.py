@@ -6,6 +6,7 @@ from typing import Any
 
 from transformers import LlavaForConditionalGeneration, PreTrainedModel, PreTrainedTokenizerBase
 
+from imagetext.chat_marks import settle_chat_template
 from imagetext.tokenizers import load_hf_tokenizer
 from llava_train.build import build_captioner, join_captioner
 from llava_train.config import FineTuneConfig
@@ -38,12 +39,18 @@ def load_foundations(config: FineTuneConfig) -> Foundations:
 
 
 def prepare_run_tokenizer(config: FineTuneConfig, corpus: Corpus, folder: Path) -> PreTrainedTokenizerBase:
-    """Load the run's tokenizer; the main process makes it first where it is not there: learned, or adopted."""
+    """Load the run's tokenizer; the main process makes it first where it is not there: learned, or adopted.
+
+    It has the chat template that the captioner is trained and published with. Raises UserError when there is none.
+    """
     if config.pretrained_language_model is None:
-        return prepare_tokenizer(folder, corpus, config.language_model.vocab_size)
-    tokenizer = image_tokenizer(config.pretrained_language_model)
-    have_made_once(folder, lambda: _save(tokenizer, folder))
-    return load_hf_tokenizer(folder)
+        tokenizer = prepare_tokenizer(folder, corpus, config.language_model.vocab_size)
+    else:
+        adopted = image_tokenizer(config.pretrained_language_model)
+        have_made_once(folder, lambda: _save(adopted, folder))
+        tokenizer = load_hf_tokenizer(folder)
+    settle_chat_template(tokenizer, config.chat_template)
+    return tokenizer
 
 
 def assemble(

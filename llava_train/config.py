@@ -4,10 +4,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from imagetext.chat_templates import CHAT_TEMPLATES
+from imagetext.conversation_renderer import Rendering
 from runtime.errors import UserError
 from runtime.loop_config import LoopConfig
 
-Rendering = Literal["chat", "plain"]
 PhaseName = Literal["language", "align", "instruct", "detail"]
 Part = Literal["vision_tower", "projector", "language_model"]
 
@@ -99,7 +100,9 @@ class PhaseConfig:
     loop: LoopConfig
     """Updates, batch size, learning rate and the rest of the loop."""
     rendering: Rendering = "chat"
-    """chat: LLaMA-3's turns, answers supervised; plain: image then answer, the question dropped, as LLaVA aligns."""
+    """chat: the chat template's turns; plain: image then answer, the question dropped, as LLaVA aligns. Answers and
+    what ends them are supervised, nothing else.
+    """
     vision_tower_learning_rate_multiplier: float = 1.0
     """Factor on the learning rate of the vision tower, where it is trainable."""
     projector_learning_rate_multiplier: float = 1.0
@@ -163,21 +166,25 @@ class FineTuneConfig:
     pretrained_language_model: str | None = None
     """Language model to start from: a transformers directory or Hub name of a causal language model."""
     max_length_tokens: int | None = None
-    """Longest sequence to train on, image tokens included. Unset: 2048 with a pretrained language model, as in
-    LLaVA-1.5, and otherwise all that the language model is declared for.
+    """Longest sequence to train on, image tokens included; what exceeds it is cut off, as in LLaVA. Unset: 2048 with a
+    pretrained language model, as in LLaVA-1.5, and otherwise all that the language model is declared for.
     """
     published_precision: Literal["fp32", "bf16"] = "fp32"
     """Precision of the published weights; those between the phases are float32."""
+    chat_template: str | None = None
+    """Chat template by name, needed where the language model's tokenizer has none (base LLaMA-3: llama3); one that the
+    tokenizer brings along has to render alike.
+    """
     image_folder: str = "images"
     """Folder inside the data folder that the conversations' image paths start from."""
     pad_images: bool = True
     """Pad pictures to a square, as LLaVA-1.5 does; otherwise keep the central square, as its CLIP does."""
+    preview: int = 0
+    """Print so many samples of each phase, with the supervised tokens set off, and leave before training."""
     seed: int = 0
     """Seed of everything random."""
     max_bad_share: float = 0.01
-    """Share of samples that may be broken or too long before the run stops; small data is granted what 1000 samples
-    are.
-    """
+    """Share of samples that may be broken before the run stops; small data is granted what 1000 samples are."""
 
     def __post_init__(self) -> None:
         if not self.phases or list(self.phases) != [name for name in PHASES if name in self.phases]:
@@ -188,6 +195,11 @@ class FineTuneConfig:
             raise UserError("out of range", where="max_bad_share", found=self.max_bad_share, wanted="[0, 1)")
         if self.max_length_tokens is not None and self.max_length_tokens < 1:
             raise UserError("out of range", where="max_length_tokens", found=self.max_length_tokens, wanted=">= 1")
+        if self.chat_template is not None and self.chat_template not in CHAT_TEMPLATES:
+            wanted = f"one of {', '.join(CHAT_TEMPLATES)}"
+            raise UserError("unknown chat template", where="chat_template", found=self.chat_template, wanted=wanted)
+        if self.preview < 0:
+            raise UserError("out of range", where="preview", found=self.preview, wanted=">= 0")
         self._check_language_model()
 
     def _check_language_model(self) -> None:

@@ -12,7 +12,8 @@ from torch import Tensor
 from transformers import GenerationConfig, LlavaForConditionalGeneration, LlavaProcessor, PreTrainedTokenizerBase
 
 from imagetext.conversations import stop_token_ids
-from llava_train.parts import num_class_tokens, vision_config
+from llava_train.parity import save_example
+from llava_train.parts import num_class_tokens, num_image_tokens, vision_config
 from llava_train.pixels import PixelGeometry
 from runtime.atomic import atomic_directory
 from runtime.json_files import read_object
@@ -51,9 +52,10 @@ def export_captioner(
     *,
     dtype: torch.dtype = torch.float32,
 ) -> None:
-    """Publish a captioner in `folder`, whole or not at all."""
+    """Publish a captioner in `folder`, with the example of how it was asked in training; whole or not at all."""
     with atomic_directory(folder) as partial:
         write_captioner(llava, tokenizer, geometry, partial, dtype=dtype)
+        save_example(tokenizer, num_image_tokens(llava), partial)
 
 
 def write_captioner(

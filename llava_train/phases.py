@@ -14,7 +14,6 @@ import torch
 from safetensors.torch import save_file
 from transformers import LlavaForConditionalGeneration, PreTrainedTokenizerBase
 
-from imagetext.conversations import Conversation, Rendered, render_plain, render_training
 from llava_train.assembly import assemble, load_foundations, prepare_run_tokenizer
 from llava_train.attention import captioner_attention, require_packable
 from llava_train.batch import collate
@@ -28,6 +27,7 @@ from llava_train.network import SupervisedCaptioner
 from llava_train.parts import num_image_tokens, vision_modules
 from llava_train.pixels import Normaliser, PixelGeometry, read_geometry
 from llava_train.recompute import recompute_blocks
+from llava_train.renderers import check_conversations, open_renderer
 from llava_train.source import ConversationSource
 from llava_train.task import AnswerTask
 from runtime.atomic import atomic_path
@@ -61,7 +61,7 @@ class Workbench:
 
 def fine_tune(config: FineTuneConfig) -> Path:
     """Run the phases that are not finished yet and publish the captioner; return the published folder."""
-    excludes = [*PLACES, *(f"{phase}.{field}" for phase in PHASES for field in LOOP_PLACES)]
+    excludes = [*PLACES, "preview", *(f"{phase}.{field}" for phase in PHASES for field in LOOP_PLACES)]
     run = Run.open(config.output_dir, config, identity_excludes=excludes)
     if is_main_process():
         refuse_other_inputs(run, config)
@@ -149,26 +149,20 @@ def freeze(llava: LlavaForConditionalGeneration, phase: PhaseConfig) -> None:
 
 def _source(bench: Workbench, name: PhaseName) -> ConversationSource:
     phase = bench.config.phase(name)
-    num_tokens = num_image_tokens(bench.llava)
-    renderer = render_plain if phase.rendering == "plain" else render_training
-    max_length_tokens = bench.config.longest_sequence_tokens
     if phase.packing:
         require_packable(bench.llava)
-
-    def render(record: Conversation) -> Rendered:
-        return renderer(record, bench.tokenizer, num_tokens)
-
+    renderer = open_renderer(bench.config, name, bench.tokenizer, num_image_tokens(bench.llava))
+    check_conversations(bench.corpus[name], renderer)
     return ConversationSource(
         conversations=bench.corpus[name],
         images=bench.config.data / bench.config.image_folder,
-        render=render,
+        render=renderer,
         geometry=bench.geometry,
         loop=phase.loop,
-        max_length_tokens=max_length_tokens,
         collate=partial(
             collate,
             pad_id=int(bench.tokenizer.pad_token_id),
-            max_row_tokens=max_length_tokens if phase.packing else None,
+            max_row_tokens=bench.config.longest_sequence_tokens if phase.packing else None,
         ),
         max_bad_share=bench.config.max_bad_share,
         seed_parts=(bench.config.seed, name),

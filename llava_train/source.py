@@ -8,6 +8,7 @@ from typing import Any
 
 from imagetext.conversations import Conversation, Rendered
 from imagetext.decode import DecodeError
+from imagetext.rendering_errors import RenderingError
 from llava_train.batch import ConversationBatch, RenderedSample
 from llava_train.config import ShortFirstConfig
 from llava_train.order import ReadingOrder
@@ -34,7 +35,7 @@ class ConversationSource:
     """Implement the loop's counting batch source over LLaVA conversations.
 
     `ReadingOrder` says which sample has global position i; epochs run on without a drop.
-    A sample whose picture can't be decoded, or that is too long, leaves a hole in its batch and is counted.
+    A sample whose picture can't be decoded, or that can't be rendered, leaves a hole in its batch and is counted.
     """
 
     def __init__(  # noqa: PLR0913 - what a phase reads, each part named at the call
@@ -45,7 +46,6 @@ class ConversationSource:
         render: Render,
         geometry: PixelGeometry,
         loop: LoopConfig,
-        max_length_tokens: int,
         collate: Collate,
         max_bad_share: float,
         seed_parts: tuple[int | str, ...],
@@ -57,7 +57,6 @@ class ConversationSource:
         self._geometry = geometry
         self._batch_size = loop.batch_size
         self._microbatch_size = loop.microbatch_size
-        self._max_length_tokens = max_length_tokens
         self._collate = collate
         self._max_bad_share = max_bad_share
         # Characters stand in for tokens: sorting needs no exact lengths, and nothing is tokenized before its turn.
@@ -123,14 +122,10 @@ class ConversationSource:
         if index in self._bad:
             return None
         record = self._conversations[index]
-        input_ids, labels = self._tokens(index)
-        if len(input_ids) > self._max_length_tokens:
-            limit = f"language_model.max_length_tokens is {self._max_length_tokens}"
-            self._skip(index, "too_long", f"{len(input_ids)} tokens, {limit}")
-            return None
         try:
+            input_ids, labels = self._tokens(index)
             image = None if record.image is None else self._pixels.read(self._images / record.image)
-        except DecodeError as error:
+        except (DecodeError, RenderingError) as error:
             self._skip(index, error.reason, str(error))
             return None
         return RenderedSample(key=record.id, input_ids=input_ids, labels=labels, image=image)

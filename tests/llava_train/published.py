@@ -8,11 +8,11 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from imagetext.chat_templates import LLAMA3
 from imagetext.tokenizer_training import (
     BEGIN_OF_TEXT,
     END_OF_TEXT,
     IMAGE_TOKEN,
-    LLAMA3_CHAT_TEMPLATE,
     PAD_TOKEN,
     train_llama_bpe,
 )
@@ -26,7 +26,7 @@ SHAPES = {
 }  # fmt: skip
 
 
-def write_llama(folder: Path, *, chat_template: str | None = LLAMA3_CHAT_TEMPLATE, **changes: Any) -> Path:
+def write_llama(folder: Path, *, chat_template: str | None = LLAMA3.plain, **changes: Any) -> Path:
     """Write a tiny LLaMA-3 with grouped heads and its tokenizer, which knows neither `<image>` nor `<pad>`."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -142,7 +142,7 @@ def write_original(
     folder: Path, clip: Path, *, weights: dict[str, Tensor] | None = None, files: str = "safetensors", **changes: Any
 ) -> Path:
     """Write a checkpoint in the original layout: "safetensors", "sharded" or "bin" (sharded, as LLaVA itself saves)."""
-    num_tokens = write_base_tokenizer(folder, LLAMA3_CHAT_TEMPLATE)
+    num_tokens = write_base_tokenizer(folder, LLAMA3.plain)
     (folder / "config.json").write_text(json.dumps(original_config(num_tokens, clip, **changes)))
     weights = original_weights(num_tokens) if weights is None else weights
     if files == "safetensors":

@@ -8,7 +8,8 @@ import torch
 from PIL import Image
 from torch.nn.functional import cross_entropy
 
-from imagetext.conversations import Conversation, Turn, render_training
+from imagetext.conversation_renderer import ConversationRenderer
+from imagetext.conversations import Conversation, Turn
 from llava_train.batch import ConversationBatch, collate
 from llava_train.batch import RenderedSample as Rendered
 from llava_train.model import LoadedCaptioner, load_captioner
@@ -30,7 +31,7 @@ def sample(captioner: LoadedCaptioner, key: str, answer: str, colour: str | None
     mark = "" if colour is None else "<image>\n"
     turns = (Turn("user", f"{mark}What is it?"), Turn("assistant", answer))
     record = Conversation(id=key, turns=turns, image=None if colour is None else "x.png")
-    input_ids, labels = render_training(record, captioner.tokenizer, tiny.NUM_IMAGE_TOKENS)
+    input_ids, labels = ConversationRenderer(captioner.tokenizer, num_image_tokens=tiny.NUM_IMAGE_TOKENS)(record)
     image = None if colour is None else captioner.geometry.prepare(Image.new("RGB", (20, 30), tiny.COLOURS[colour]))
     return Rendered(key=key, input_ids=input_ids, labels=labels, image=image)
 

@@ -167,10 +167,13 @@ def test_image_that_fills_the_longest_sequence_is_refused(root: Path, tmp_path: 
     phases.fine_tune(dataclasses.replace(config, phases=["language"]))
 
 
-def test_too_long_conversation_names_the_limit(root: Path, tmp_path: Path) -> None:
-    config = dataclasses.replace(tiny.config(root, tmp_path / "run"), phases=["align"], max_bad_share=0.0)
+def test_conversation_whose_answers_are_all_cut_off_is_refused_before_training(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(phases, "fit", lambda **_: pytest.fail("trained before all data was checked"))
+    config = dataclasses.replace(tiny.config(root, tmp_path / "run"), phases=["language", "align"])
     model = dataclasses.replace(config.language_model, max_length_tokens=tiny.NUM_IMAGE_TOKENS + 1)
-    with pytest.raises(UserError, match=r"\(\d+ tokens, language_model\.max_length_tokens is 5\)"):
+    with pytest.raises(UserError, match=r"record text-0: no token of an answer is left.*within the first 5 of its"):
         phases.fine_tune(dataclasses.replace(config, language_model=model))
 
 
