@@ -7,6 +7,7 @@ from typing import Any
 from transformers import LlavaForConditionalGeneration, PreTrainedModel, PreTrainedTokenizerBase
 
 from imagetext.chat_marks import settle_chat_template
+from imagetext.conversation_renderer import ConversationRenderer
 from imagetext.tokenizers import load_hf_tokenizer
 from llava_train.build import build_captioner, join_captioner
 from llava_train.config import FineTuneConfig
@@ -35,6 +36,8 @@ def load_foundations(config: FineTuneConfig) -> Foundations:
     language_model = None
     if name is not None:
         language_model = load_language_model(name, max_length_tokens=config.longest_sequence_tokens)
+        # A template that can't be trained with shows here already, before the run's folder holds anything.
+        _adopt_tokenizer(name, config.chat_template)
     return Foundations(tower=tower, language_model=language_model)
 
 
@@ -45,12 +48,11 @@ def prepare_run_tokenizer(config: FineTuneConfig, corpus: Corpus, folder: Path) 
     """
     if config.pretrained_language_model is None:
         tokenizer = prepare_tokenizer(folder, corpus, config.language_model.vocab_size)
-    else:
-        adopted = image_tokenizer(config.pretrained_language_model)
-        have_made_once(folder, lambda: _save(adopted, folder))
-        tokenizer = load_hf_tokenizer(folder)
-    settle_chat_template(tokenizer, config.chat_template)
-    return tokenizer
+        settle_chat_template(tokenizer, config.chat_template)
+        return tokenizer
+    adopted = _adopt_tokenizer(config.pretrained_language_model, config.chat_template)
+    have_made_once(folder, lambda: _save(adopted, folder))
+    return load_hf_tokenizer(folder)
 
 
 def assemble(
@@ -65,6 +67,14 @@ def assemble(
     num_known = len(load_hf_tokenizer(local_folder(config.pretrained_language_model)))
     widen_table(language_model, tokenizer, num_known=num_known, seed=config.seed)
     return join_captioner(foundations.tower, language_model, tokenizer, seed=config.seed, attention=attention)
+
+
+def _adopt_tokenizer(model: str, chat_template: str | None) -> PreTrainedTokenizerBase:
+    """Return a language model's tokenizer for a captioner; raises UserError when answers can't be trained on in it."""
+    tokenizer = image_tokenizer(model)
+    settle_chat_template(tokenizer, chat_template)
+    ConversationRenderer(tokenizer, num_image_tokens=1)
+    return tokenizer
 
 
 def _save(tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
