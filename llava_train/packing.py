@@ -21,7 +21,7 @@ def pack(lengths: Sequence[int], max_row_tokens: int) -> list[list[int]]:
     that masks costs the square of the width. The area is never more than that of a row each.
     """
     longest = max(lengths, default=0)
-    assert longest <= max_row_tokens, "the source leaves out what is too long for a row"
+    assert longest <= max_row_tokens, "what is too long for a row is cut when it is rendered"
     widths = [*range(longest, max_row_tokens, WIDTH_STEP), max_row_tokens]
     packings = (first_fit_decreasing(lengths, width) for width in widths)
     return min(packings, key=lambda rows: padded_tokens(lengths, rows))
