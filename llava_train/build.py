@@ -68,8 +68,8 @@ def captioner_config(tower: Any, text_config: PreTrainedConfig, tokenizer: PreTr
         vision_feature_layer=VISION_FEATURE_LAYER,
         vision_feature_select_strategy="default" if has_class_token(tower) else "full",
         projector_hidden_act="gelu",
-        pad_token_id=tokenizer.pad_token_id,
     )
+    config.pad_token_id = tokenizer.pad_token_id
     config.image_seq_length = num_patches(tower.config)
     return config
 

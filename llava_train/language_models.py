@@ -34,8 +34,10 @@ def load_language_model(model: str | Path, *, max_length_tokens: int) -> PreTrai
     """
     folder = local_folder(model)
     model_type = str(read_object(folder / "config.json", "model_type")["model_type"])
+    # An "auto" class loads models of other classes.
+    loader: Any = AutoModelForCausalLM
     language_model: PreTrainedModel = load_pretrained(
-        AutoModelForCausalLM, folder, model_types=[model_type], dtype=torch.float32
+        loader, folder, model_types=[model_type], dtype=torch.float32
     ).eval()
     declared = getattr(language_model.config, "max_position_embeddings", None)
     if declared is not None and max_length_tokens > declared:
@@ -65,13 +67,17 @@ def widen_table(
 
     New rows of the embeddings, and of the output head where it has its own, are drawn near the mean of the known ones.
     """
-    num_rows_before = language_model.get_input_embeddings().num_embeddings
+    table: Any = language_model.get_input_embeddings()
+    num_rows_before = len(table.weight)
     num_known = min(num_known, num_rows_before)
     wanted = max(len(tokenizer), num_rows_before)
     num_rows = -(-wanted // ROW_MULTIPLE) * ROW_MULTIPLE
     with torch.random.fork_rng(devices=[]):
         language_model.resize_token_embeddings(num_rows, mean_resizing=False)
-    tables = {"input": language_model.get_input_embeddings(), "output": language_model.get_output_embeddings()}
+    tables: dict[str, Any] = {
+        "input": language_model.get_input_embeddings(),
+        "output": language_model.get_output_embeddings(),
+    }
     if tables["output"].weight is tables["input"].weight:
         del tables["output"]
     with torch.no_grad():
