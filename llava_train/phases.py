@@ -106,7 +106,8 @@ def _complete_phase(bench: Workbench, name: PhaseName, source: ConversationSourc
     recompute_blocks(bench.llava, phase.gradient_checkpointing)
     result = fit(
         task=AnswerTask(),
-        model=SupervisedCaptioner(bench.llava, Normaliser(bench.geometry)),
+        # It was built or loaded to answer; blocks recompute, and adapters drop, only in training.
+        model=SupervisedCaptioner(bench.llava, Normaliser(bench.geometry)).train(),
         source=source,
         config=phase.loop,
         run=run,

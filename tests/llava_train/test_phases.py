@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from llava_train import phases
+from llava_train import phases, recompute
 from llava_train.config import FineTuneConfig, ShortFirstConfig
 from runtime.errors import UserError
 from runtime.run import Run
@@ -185,3 +185,19 @@ def test_wrong_data_of_the_last_phase_is_found_before_the_first(
     detail = dataclasses.replace(config.detail, short_first=ShortFirstConfig(num_updates=1, max_answer_words=4))
     with pytest.raises(UserError, match="no answer is as short"):
         phases.fine_tune(dataclasses.replace(config, detail=detail))
+
+
+@pytest.mark.parametrize("asked", [False, True])
+def test_run_recomputes_blocks_when_asked(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: bool
+) -> None:
+    """The blocks do so in training mode alone, in which a captioner just built is not."""
+    calls = []
+    original = recompute.checkpoint
+    monkeypatch.setattr(
+        recompute, "checkpoint", lambda *inputs, **options: (calls.append(1), original(*inputs, **options))[1]
+    )
+    config = tiny.config(root, tmp_path / "run", num_updates=1)
+    language = dataclasses.replace(config.language, gradient_checkpointing=asked)
+    phases.fine_tune(dataclasses.replace(config, phases=["language"], language=language))
+    assert len(calls) == (config.language_model.num_layers if asked else 0)
