@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
+from peft.tuners.lora import LoraModel
 from transformers import LlavaForConditionalGeneration, PreTrainedTokenizerBase
 
 from llava_train.assembly import assemble, load_foundations, prepare_run_tokenizer
@@ -20,6 +20,7 @@ from llava_train.batch import collate
 from llava_train.config import PHASES, FineTuneConfig, PhaseConfig, PhaseName
 from llava_train.corpus import Corpus, read_corpus
 from llava_train.export import export_captioner
+from llava_train.hand_over import HandOver
 from llava_train.hub import local_folder
 from llava_train.inputs import record_inputs, refuse_other_inputs
 from llava_train.lora import add_adapters, merge_adapters
@@ -30,11 +31,10 @@ from llava_train.recompute import recompute_blocks
 from llava_train.renderers import check_conversations, open_renderer
 from llava_train.source import ConversationSource
 from llava_train.task import AnswerTask
-from runtime.atomic import atomic_path
-from runtime.checkpoints import load_weights
+from runtime.checkpoints import load_weights, tied_once, write_weights
 from runtime.device import pick_device
 from runtime.launch import is_main_process
-from runtime.loop import fit
+from runtime.loop import FitResult, fit
 from runtime.run import Run
 from runtime.seeds import derive
 
@@ -55,8 +55,8 @@ class Workbench:
     corpus: Corpus
     tokenizer: PreTrainedTokenizerBase
     geometry: PixelGeometry
-    llava: LlavaForConditionalGeneration
-    """Trained in place, phase after phase."""
+    captioner: HandOver[LlavaForConditionalGeneration]
+    """Trained phase after phase."""
 
 
 def fine_tune(config: FineTuneConfig) -> Path:
@@ -74,7 +74,7 @@ def fine_tune(config: FineTuneConfig) -> Path:
     facts = {name: _complete_phase(bench, name, sources.pop(name)) for name in config.phases}
     if is_main_process():
         dtype = PUBLISHED_DTYPES[config.published_precision]
-        export_captioner(bench.llava, bench.tokenizer, bench.geometry, run.export, dtype=dtype)
+        export_captioner(bench.captioner.llava(), bench.tokenizer, bench.geometry, run.export, dtype=dtype)
     run.finish(phases=facts)
     return run.export
 
@@ -88,39 +88,69 @@ def _prepare(config: FineTuneConfig, run: Run) -> Workbench:
     if is_main_process():
         record_inputs(run, config)
     tokenizer = prepare_run_tokenizer(config, corpus, run.folder / "tokenizer")
-    llava = assemble(config, foundations, tokenizer, attention=captioner_attention(device))
-    return Workbench(config=config, run=run, corpus=corpus, tokenizer=tokenizer, geometry=geometry, llava=llava)
+    attention = captioner_attention(device)
+    captioner = HandOver(
+        assemble(config, foundations, tokenizer, attention=attention),
+        lambda: assemble(config, load_foundations(config), tokenizer, attention=attention),
+    )
+    return Workbench(config=config, run=run, corpus=corpus, tokenizer=tokenizer, geometry=geometry, captioner=captioner)
 
 
 def _complete_phase(bench: Workbench, name: PhaseName, source: ConversationSource) -> Mapping[str, object]:
-    """Train one phase in place, or load what it ended with; return what is known of it."""
+    """Train one phase, or load what it ended with; return what is known of it."""
     phase = bench.config.phase(name)
     run = Run.open(bench.run.folder / "phases" / name, phase, identity_excludes=LOOP_PLACES)
     if run.finished():
-        load_weights(run.folder / WEIGHTS, bench.llava)
+        bench.captioner.load(run.folder / WEIGHTS)
         return run.facts()
-    freeze(bench.llava, phase)
-    adapters = (
-        None if phase.lora is None else add_adapters(bench.llava, phase.lora, derive(bench.config.seed, "lora", name))
-    )
-    recompute_blocks(bench.llava, phase.gradient_checkpointing)
+    llava, adapters = _prepare_phase(bench, name)
     result = fit(
         task=AnswerTask(),
         # It was built or loaded to answer; blocks recompute, and adapters drop, only in training.
-        model=SupervisedCaptioner(bench.llava, Normaliser(bench.geometry)).train(),
+        model=SupervisedCaptioner(llava, Normaliser(bench.geometry)).train(),
         source=source,
         config=phase.loop,
         run=run,
         seed=bench.config.seed,
         learning_rate_multipliers=_multipliers(phase),
     )
-    if adapters is not None:
-        merge_adapters(adapters)
-    if is_main_process():
-        with atomic_path(run.folder / WEIGHTS) as partial:
-            save_file(bench.llava.state_dict(), partial)
+    weights = run.folder / WEIGHTS
+    if adapters is not None and result.engine.is_sharded:
+        _merge_anew(bench, name, result, weights)
+    else:
+        if adapters is not None:
+            merge_adapters(adapters)
+        result.save_weights(weights, part="llava")
+        bench.captioner.finish_phase(weights, is_usable=not result.engine.is_sharded)
     run.finish(data=source.audit(), metrics=result.metrics)
     return run.facts()
+
+
+def _prepare_phase(bench: Workbench, name: PhaseName) -> tuple[LlavaForConditionalGeneration, LoraModel | None]:
+    """Return the captioner with the phase's parts let loose, and its adapters where it trains those."""
+    phase, llava = bench.config.phase(name), bench.captioner.llava()
+    freeze(llava, phase)
+    recompute_blocks(llava, phase.gradient_checkpointing)
+    if phase.lora is None:
+        return llava, None
+    return llava, add_adapters(llava, phase.lora, derive(bench.config.seed, "lora", name))
+
+
+def _merge_anew(bench: Workbench, name: PhaseName, result: FitResult, weights: Path) -> None:
+    """Merge adapters that ranks share out: whole weights and adapters go by way of a file into a new captioner."""
+    adapted = weights.with_name("adapted.safetensors")
+    result.save_weights(adapted, part="llava")
+    bench.captioner.drop()
+    llava, adapters = _prepare_phase(bench, name)
+    assert adapters is not None, "a phase with adapters has them again"
+    load_weights(adapted, llava)
+    merge_adapters(adapters)
+    if is_main_process():
+        write_weights(weights, tied_once(llava))
+    result.engine.wait_for_all()
+    if is_main_process():
+        adapted.unlink()
+    bench.captioner.finish_phase(weights, is_usable=True)
 
 
 def _multipliers(phase: PhaseConfig) -> dict[str, float]:
@@ -150,9 +180,10 @@ def freeze(llava: LlavaForConditionalGeneration, phase: PhaseConfig) -> None:
 
 def _source(bench: Workbench, name: PhaseName) -> ConversationSource:
     phase = bench.config.phase(name)
+    llava = bench.captioner.llava()
     if phase.packing:
-        require_packable(bench.llava)
-    renderer = open_renderer(bench.config, name, bench.tokenizer, num_image_tokens(bench.llava))
+        require_packable(llava)
+    renderer = open_renderer(bench.config, name, bench.tokenizer, num_image_tokens(llava))
     check_conversations(bench.corpus[name], renderer)
     return ConversationSource(
         conversations=bench.corpus[name],
