@@ -3,6 +3,7 @@
 Not by way of accelerate, which on a CPU takes an FSDP2 plugin and runs plain DDP.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -48,7 +49,7 @@ class FullySharded(Parallelism):
         policy = MixedPrecisionPolicy(
             param_dtype=torch.bfloat16 if is_bf16 else None, reduce_dtype=torch.float32, cast_forward_inputs=False
         )
-        for part in [*_blocks(model), model]:
+        for part in [*_parts(model), model]:
             sharded = fully_shard(part, mesh=mesh, mp_policy=policy)
             # gloo knows no average: there the division comes after the sum.
             sharded.set_force_sum_reduction_for_comms(self.device.type == "cpu")
@@ -112,10 +113,27 @@ class FullySharded(Parallelism):
         self.optimizer.load_state_dict({"state": spread, "param_groups": state["param_groups"]})
 
 
+def _parts(model: nn.Module) -> list[nn.Module]:
+    """Return what is gathered at a time: a model's blocks, and each layer with weights outside them; inner ones first.
+
+    So any part can be called by itself, by all ranks together. Layers with tied weights are left to the whole model.
+    """
+    blocks = _blocks(model)
+    inside = {id(module) for block in blocks for module in block.modules()}
+    owners = Counter(id(weight) for module in model.modules() for weight in module.parameters(recurse=False))
+    parts = list(blocks)
+    for module in model.modules():
+        weights = list(module.parameters(recurse=False))
+        if module is not model and id(module) not in inside and weights and all(owners[id(w)] == 1 for w in weights):
+            parts.append(module)
+    order = {id(module): place for place, module in enumerate(model.modules())}
+    return sorted(parts, key=lambda part: order[id(part)], reverse=True)
+
+
 def _blocks(model: nn.Module) -> list[nn.Module]:
     """Return the blocks that a model, or a part of it, names in `_no_split_modules` (transformers' attribute).
 
-    Inner blocks come before those around them, as `fully_shard` needs them. Raises UserError when there are none.
+    Raises UserError when there are none.
     """
     names = {name for module in model.modules() for name in getattr(module, "_no_split_modules", None) or ()}
     blocks = [module for module in model.modules() if type(module).__name__ in names and module is not model]
@@ -127,7 +145,7 @@ def _blocks(model: nn.Module) -> list[nn.Module]:
             wanted="a model with `_no_split_modules`",
             fix="Name the classes of its blocks there, or train it with another sharding",
         )
-    return blocks[::-1]
+    return blocks
 
 
 def _local(value: Any) -> Any:

@@ -140,11 +140,15 @@ def _require_deepspeed(device: torch.device) -> None:
 
 def _accelerator(settings: Mapping[str, Any], config: LoopConfig, device: torch.device) -> Accelerator:
     """Return accelerate with DeepSpeed in it; on a CPU too, where `cpu=True` would silently leave DeepSpeed out."""
+    from deepspeed import ops
     from deepspeed.utils import logger
 
     # What matters of what DeepSpeed says is an error here.
     logger.setLevel("ERROR")
     on_cpu = device.type == "cpu"
+    if on_cpu:
+        # It would build, for minutes, a kernel that only inference calls; now it finds none that it could build.
+        ops.__compatible_ops__ = {}
     return Accelerator(
         mixed_precision="bf16" if config.precision == "bf16" else "no",
         gradient_accumulation_steps=settings["gradient_accumulation_steps"],
