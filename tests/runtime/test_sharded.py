@@ -19,8 +19,8 @@ from tests.runtime.sharded_jobs import TINY_BUCKETS, BlockModel, JobSource, trai
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 SHARDINGS = ("zero2", "zero3", "fsdp2")
-# Sums over ranks and microbatches add in another order, and DeepSpeed's clipping adds 1e-6 to the norm: seen are 3e-7 in
-# a loss and 1.2e-7 in a weight after twelve updates in float32.
+# Sums over ranks and microbatches add in another order, and DeepSpeed's clipping adds 1e-6 to the norm: seen are 3e-7
+# in a loss and 1.2e-7 in a weight after twelve updates in float32.
 LOSS_TOLERANCE = {"rel": 1e-5, "abs": 1e-6}
 WEIGHT_TOLERANCE = {"rtol": 1e-4, "atol": 1e-5}
 # bfloat16 keeps 8 bits: weights are rounded to it before they are multiplied, by DeepSpeed those of norms too.
