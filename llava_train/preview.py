@@ -24,7 +24,7 @@ _OPEN, _CLOSE = "⟦", "⟧"
 
 
 def preview(config: FineTuneConfig, write: Callable[[str], object], *, in_colour: bool) -> None:
-    """Write `config.preview` samples of each phase as text; leaves no file and trains nothing.
+    """Write `config.preview` samples of each phase as text; starts no run and trains nothing.
 
     Supervised tokens are green where colours can be shown, and in double brackets elsewhere. A sample that could not be
     trained on is shown with the reason. Raises UserError as training would for what is wrong with the whole.
