@@ -47,7 +47,7 @@ SOURCES = (
     Source("RefCOCO", 48, 5, 32, "fewer than 10 pairs a conversation; the rest assumed"),
     Source("Visual Genome", 86, 10, 33, "10 annotations an image; tokens assumed"),
 )  # fmt: skip
-"""Sizes of LLaVA's own files: its repository, docs/Data.md."""
+"""Sizes of LLaVA's own files: its repository, docs/Data.md. All numbers are quoted, none was counted in the data."""
 
 
 def draw_lengths(num_conversations: int, *, text_scale: int | float = 1.0) -> Int64[np.ndarray, " conversations"]:
