@@ -9,6 +9,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from imagetext.chat_templates import LLAMA3
+from imagetext.conversations import PAPER_PROMPT
 from imagetext.tokenizer_training import (
     BEGIN_OF_TEXT,
     END_OF_TEXT,
@@ -18,6 +19,8 @@ from imagetext.tokenizer_training import (
 )
 from tests.llava_train import tiny
 
+NUM_TOKENS = 318
+"""Of the tokenizers here; `<image>` and `<pad>` then fill a table of 320 rows."""
 ROTARY_BASE = 500_000.0
 """LLaMA-3's: a reader that misses it and takes 10,000 gives other logits."""
 SHAPES = {
@@ -30,19 +33,19 @@ def write_llama(folder: Path, *, chat_template: str | None = LLAMA3.plain, **cha
     """Write a tiny LLaMA-3 with grouped heads and its tokenizer, which knows neither `<image>` nor `<pad>`."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    num_tokens = write_base_tokenizer(folder, chat_template)
+    write_base_tokenizer(folder, chat_template)
     torch.manual_seed(1)
-    shapes = {**SHAPES, "rope_theta": ROTARY_BASE, "vocab_size": num_tokens, **changes}
+    shapes = {**SHAPES, "rope_theta": ROTARY_BASE, "vocab_size": NUM_TOKENS, **changes}
     LlamaForCausalLM(LlamaConfig(**shapes)).save_pretrained(folder)
     return folder
 
 
-def write_base_tokenizer(folder: Path, chat_template: str | None) -> int:
-    """Write a tokenizer of LLaMA-3's kind without the two tokens of captioners; return how many tokens it has."""
+def write_base_tokenizer(folder: Path, chat_template: str | None = LLAMA3.plain) -> None:
+    """Write a tokenizer of LLaMA-3's kind, of `NUM_TOKENS` tokens, without the two tokens of captioners."""
     from tokenizers import Tokenizer
     from transformers import PreTrainedTokenizerFast
 
-    train_llama_bpe(["The whole image is red green blue white."], 320, folder)
+    train_llama_bpe([PAPER_PROMPT, "The whole image is red green blue white."], NUM_TOKENS + 2, folder)
     backend = json.loads((folder / "tokenizer.json").read_text())
     backend["added_tokens"] = [one for one in backend["added_tokens"] if one["content"] not in (IMAGE_TOKEN, PAD_TOKEN)]
     for file in folder.iterdir():
@@ -52,7 +55,7 @@ def write_base_tokenizer(folder: Path, chat_template: str | None) -> int:
     )
     tokenizer.chat_template = chat_template
     tokenizer.save_pretrained(folder)
-    return len(tokenizer)
+    assert len(tokenizer) == NUM_TOKENS
 
 
 def write_siglip(folder: Path) -> Path:
@@ -74,14 +77,14 @@ def write_siglip(folder: Path) -> Path:
     return folder
 
 
-def original_config(num_tokens: int, clip: Path, **changes: Any) -> dict[str, Any]:
+def original_config(clip: Path, **changes: Any) -> dict[str, Any]:
     """Return a config with the fields of the released captioner (tennant/llava-llama-3-8b-hqedit), small shapes."""
     return {
         "_name_or_path": "checkpoints/llava-v1.5-llama3-8b-lora-merged",
         "architectures": ["LlavaLlamaForCausalLM"],
         "attention_bias": False,
-        "bos_token_id": num_tokens - 5,
-        "eos_token_id": num_tokens - 4,
+        "bos_token_id": NUM_TOKENS - 5,
+        "eos_token_id": NUM_TOKENS - 4,
         "freeze_mm_mlp_adapter": False,
         "hidden_act": "silu",
         "image_aspect_ratio": "pad",
@@ -106,13 +109,13 @@ def original_config(num_tokens: int, clip: Path, **changes: Any) -> dict[str, An
         "tune_mm_mlp_adapter": False,
         "use_cache": True,
         "use_mm_proj": True,
-        "vocab_size": num_tokens,
+        "vocab_size": NUM_TOKENS,
         **SHAPES,
         **changes,
     }
 
 
-def original_weights(num_tokens: int, dtype: torch.dtype = torch.float16) -> dict[str, Tensor]:
+def original_weights(dtype: torch.dtype = torch.float16) -> dict[str, Tensor]:
     """Return random weights by the names of the original code, the projector among LLaMA's."""
     generator = torch.Generator().manual_seed(3)
     width, inner, half = SHAPES["hidden_size"], SHAPES["intermediate_size"], SHAPES["hidden_size"] // 2
@@ -122,14 +125,14 @@ def original_weights(num_tokens: int, dtype: torch.dtype = torch.float16) -> dic
         "mlp.down_proj": (width, inner), "input_layernorm": (width,), "post_attention_layernorm": (width,),
     }  # fmt: skip
     shapes: dict[str, tuple[int, ...]] = {
-        "model.embed_tokens.weight": (num_tokens, width),
+        "model.embed_tokens.weight": (NUM_TOKENS, width),
         **{
             f"model.layers.{index}.{name}.weight": shape
             for index in range(SHAPES["num_hidden_layers"])
             for name, shape in layer.items()
         },
         "model.norm.weight": (width,),
-        "lm_head.weight": (num_tokens, width),
+        "lm_head.weight": (NUM_TOKENS, width),
         "model.mm_projector.0.weight": (width, 32),
         "model.mm_projector.0.bias": (width,),
         "model.mm_projector.2.weight": (width, width),
@@ -142,9 +145,9 @@ def write_original(
     folder: Path, clip: Path, *, weights: dict[str, Tensor] | None = None, files: str = "safetensors", **changes: Any
 ) -> Path:
     """Write a checkpoint in the original layout: "safetensors", "sharded" or "bin" (sharded, as LLaVA itself saves)."""
-    num_tokens = write_base_tokenizer(folder, LLAMA3.plain)
-    (folder / "config.json").write_text(json.dumps(original_config(num_tokens, clip, **changes)))
-    weights = original_weights(num_tokens) if weights is None else weights
+    write_base_tokenizer(folder)
+    (folder / "config.json").write_text(json.dumps(original_config(clip, **changes)))
+    weights = original_weights() if weights is None else weights
     if files == "safetensors":
         save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
         return folder

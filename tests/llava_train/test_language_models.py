@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
-from imagetext.conversations import image_token_id, stop_token_ids
+from imagetext.conversations import PAPER_PROMPT, image_token_id, stop_token_ids
 from imagetext.tokenizers import load_hf_tokenizer
 from llava_train import phases
 from llava_train.config import LanguageModelConfig
@@ -127,6 +127,15 @@ def test_killed_and_continued_run_is_bit_identical(
     tiny.kill_after(monkeypatch, 4, lambda: phases.fine_tune(config))
     continued = load_file(phases.fine_tune(config) / "model.safetensors")
     assert all(torch.equal(undisturbed[name], continued[name]) for name in undisturbed)
+
+
+def test_base_model_is_asked_in_the_template_named(root: Path, tmp_path: Path) -> None:
+    base = published.write_llama(tmp_path / "base", chat_template=None)
+    config = tiny.pretrained_config(root, tmp_path / "run", base, phases=["align"], chat_template="llama3")
+    captioner = load_captioner(phases.fine_tune(config), device="cpu")
+    text = captioner.tokenizer.decode(captioner.prompt_ids(PAPER_PROMPT))
+    assert text.startswith("<|begin_of_text|><|start_header_id|>user<|end_header_id|>\n\n<image>")
+    assert "{% generation" not in captioner.tokenizer.chat_template
 
 
 def test_changed_language_model_is_refused_on_resume(root: Path, tmp_path: Path) -> None:
