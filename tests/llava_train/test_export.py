@@ -138,6 +138,18 @@ def test_run_publishes_in_the_precision_asked_for(root: Path, tmp_path: Path) ->
     assert {tensor.dtype for tensor in between.values()} == {torch.float32}
 
 
+def test_tied_head_is_published_once(tmp_path: Path) -> None:
+    llama = published.write_llama(tmp_path / "llama", tie_word_embeddings=True)
+    tiny.write_clip(tmp_path / "clip")
+    tiny.write_data(tmp_path / "data")
+    folder = fine_tune(tiny.pretrained_config(tmp_path, tmp_path / "run", llama, phases=["instruct"]))
+    names = load_file(folder / "model.safetensors").keys()
+    assert "language_model.model.embed_tokens.weight" in names
+    assert "language_model.lm_head.weight" not in names
+    llava = LlavaForConditionalGeneration.from_pretrained(folder)
+    assert llava.lm_head.weight is llava.model.language_model.embed_tokens.weight
+
+
 def test_processor_pixels_equal_training_pixels_on_a_wide_image(export: Path, wide_image: Image.Image) -> None:
     geometry = read_geometry(export)
     trained = Normaliser(geometry)(torch.from_numpy(geometry.prepare(wide_image))[None])

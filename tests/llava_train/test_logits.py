@@ -32,13 +32,13 @@ def published_llama_with_lora(root: Path, folder: Path) -> FineTuneConfig:
     return dataclasses.replace(config, instruct=instruct)
 
 
-def published_llama_on_siglip(root: Path, folder: Path) -> FineTuneConfig:
-    llama = published.write_llama(folder / "llama")
+def tied_llama_on_siglip(root: Path, folder: Path) -> FineTuneConfig:
+    llama = published.write_llama(folder / "llama", tie_word_embeddings=True)
     config = tiny.pretrained_config(root, folder / "run", llama)
     return dataclasses.replace(config, vision_tower=published.write_siglip(folder / "siglip"))
 
 
-@pytest.mark.parametrize("write", [own_language_model, published_llama_with_lora, published_llama_on_siglip])
+@pytest.mark.parametrize("write", [own_language_model, published_llama_with_lora, tied_llama_on_siglip])
 def test_trained_reloaded_and_reference_logits_agree(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write
 ) -> None:
