@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from llava_train import phases
 from llava_train.config import FineTuneConfig, PhaseConfig
+from runtime.atomic import write_json
 from runtime.entry import run_entry
 from tests.llava_train import tiny
 from tests.runtime.sharded_jobs import TINY_BUCKETS
@@ -23,7 +24,11 @@ class Killed(BaseException):
 
 
 def sharded_config(root: Path, output_dir: Path, sharding: Sharding) -> FineTuneConfig:
-    """Return a run of alignment and of instructions mixed with text alone, one conversation a rank and update."""
+    """Return a run of alignment and of instructions mixed with text alone, one conversation a rank and update.
+
+    Neighbours in length are one with a picture and one without, so that every update gives a rank text alone.
+    """
+    write_json(root / "data" / "mixed.json", [_mixed(index) for index in range(12)])
     base = tiny.config(root, output_dir, num_updates=6)
     settings: dict[str, Any] = {"sharding": sharding}
     if sharding in ("zero2", "zero3"):
@@ -39,9 +44,20 @@ def sharded_config(root: Path, output_dir: Path, sharding: Sharding) -> FineTune
         phases=["align", "instruct"],
         language=with_loop(base.language),
         align=with_loop(base.align),
-        instruct=with_loop(base.instruct, conversations=["instruct.json", "text.json"]),
+        instruct=with_loop(base.instruct, conversations=["mixed.json"]),
         detail=with_loop(base.detail),
     )
+
+
+def _mixed(index: int) -> dict[str, object]:
+    # By length: picture, text, text, picture, and so on, for either rank to come first.
+    has_picture = index % 4 in (0, 3)
+    turns = [
+        {"from": "human", "value": ("<image>\n" if has_picture else "") + "What is it?"},
+        {"from": "gpt", "value": " ".join(["red"] * 3 * (index + 1))},
+    ]
+    image = {"image": f"{index}.png"} if has_picture else {}
+    return {"id": f"mixed-{index}", **image, "conversations": turns}
 
 
 def kill_after(num_updates: int) -> None:
