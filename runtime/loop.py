@@ -9,10 +9,11 @@ from torch import nn
 from runtime.checkpoints import tied_once, write_weights
 from runtime.ema import Ema
 from runtime.engine import Engine
+from runtime.heldout import Heldout, heldout_loss
 from runtime.keeper import Keeper
 from runtime.launch import is_main_process
 from runtime.loop_config import LoopConfig
-from runtime.recorder import Recorder
+from runtime.recorder import Recorder, Workload
 from runtime.run import Run
 from runtime.source import BatchSource
 from runtime.stop_signal import EXIT_TERMINATED, StopSignal
@@ -64,6 +65,8 @@ def fit(  # noqa: PLR0913 (the whole of what training needs, each named at the c
     seed: int,
     learning_rate_multipliers: Mapping[str, int | float] | None = None,
     flops_per_sample: int | float | None = None,
+    workload: Workload | None = None,
+    heldout: Heldout | None = None,
     on_update: OnUpdate | None = None,
 ) -> FitResult:
     """Train a model in place, from the run's latest checkpoint when it has one.
@@ -71,17 +74,28 @@ def fit(  # noqa: PLR0913 (the whole of what training needs, each named at the c
     Killed at any moment and started again, the run continues and ends as the undisturbed one would have. SIGTERM
     saves a checkpoint and leaves with exit code 143. Raises NonFiniteError before the update that a non-finite loss
     or gradient would spoil, UserError when the run's data or model changed.
+
+    The seconds of `heldout` and `on_update` count in no rate; `workload` says what the others are rates of.
     """
     keeper = Keeper(run, config, source)
     keeper.restore_weights(model)
     training = Training(task, model, config, seed, learning_rate_multipliers or {})
     start = keeper.resume(training)
-    with Recorder(run, config, training, start, flops_per_sample) as recorder, StopSignal() as stop:
+
+    def measure(update: int) -> Mapping[str, int | float]:
+        found: dict[str, int | float] = {}
+        if heldout is not None and heldout.is_due(update, config.num_updates):
+            found.update(heldout_loss(training.engine, task, heldout, seed=seed))
+        if on_update is not None:
+            found.update(on_update(update, training.engine.model, training.ema))
+        return found
+
+    with Recorder(run, config, training, start, flops_per_sample, workload) as recorder, StopSignal() as stop:
         updates = source.updates(start, rank=training.engine.rank, world_size=training.engine.world_size)
         for step in range(start, config.num_updates):
             microbatches = recorder.timed_next(updates)
             stopping = recorder.measured(lambda: training.update(step, microbatches, stop=stop.received))  # noqa: B023
-            extra = {} if on_update is None else on_update(step + 1, training.engine.model, training.ema)
+            extra = recorder.apart(lambda: measure(step + 1))  # noqa: B023
             recorder.after_update(step + 1, extra)
             if stopping or keeper.is_due(step + 1):
                 keeper.save(training, step + 1)
