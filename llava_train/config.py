@@ -6,6 +6,8 @@ from typing import Literal
 
 from imagetext.chat_templates import CHAT_TEMPLATES
 from imagetext.conversation_renderer import Rendering
+from llava_train.heldout_config import HeldoutConfig
+from llava_train.plan_config import PlanConfig
 from runtime.errors import UserError
 from runtime.loop_config import LoopConfig
 
@@ -109,6 +111,8 @@ class PhaseConfig:
     """Factor on the learning rate of the projector, where it is trainable; LLaVA-1.5 takes 0.1 beside LoRA."""
     lora: LoraConfig | None = None
     """Train adapters instead of the language model's own weights; embeddings and output head then stay as they are."""
+    heldout: HeldoutConfig | None = None
+    """What the phase is measured on while it trains; null measures nothing."""
     short_first: ShortFirstConfig | None = None
     """Read short answers first: the fewer things a caption names, the plainer what each word is about."""
     packing: bool = False
@@ -134,6 +138,9 @@ class PhaseConfig:
         if self.loop.ema_decay is not None:
             found, wanted = self.loop.ema_decay, "null: the next phase continues from the weights themselves"
             raise UserError("captioners are published without averaging", where="ema_decay", found=found, wanted=wanted)
+        if self.heldout is not None and self.heldout.num_captions and self.loop.sharding in ("zero3", "fsdp2"):
+            found, wanted = self.heldout.num_captions, f"0 under {self.loop.sharding}"
+            raise UserError("captions need whole weights", where="heldout.num_captions", found=found, wanted=wanted)
         if self.short_first is not None and self.short_first.num_updates >= self.loop.num_updates:
             found, wanted = self.short_first.num_updates, f"fewer than the phase's {self.loop.num_updates} updates"
             raise UserError(
@@ -181,6 +188,8 @@ class FineTuneConfig:
     """Pad pictures to a square, as LLaVA-1.5 does; otherwise keep the central square, as its CLIP does."""
     preview: int = 0
     """Print so many samples of each phase, with the supervised tokens set off, and leave before training."""
+    plan: PlanConfig = field(default_factory=PlanConfig)
+    """What `--plan` reckons with; training reads none of it."""
     seed: int = 0
     """Seed of everything random."""
     max_bad_share: float = 0.01

@@ -17,8 +17,10 @@ from transformers import LlavaForConditionalGeneration, PreTrainedTokenizerBase
 from llava_train.assembly import assemble, load_foundations, prepare_run_tokenizer
 from llava_train.attention import captioner_attention, require_packable
 from llava_train.batch import collate
+from llava_train.compute import CaptionerCost
 from llava_train.config import PHASES, FineTuneConfig, PhaseConfig, PhaseName
 from llava_train.corpus import Corpus, read_corpus
+from llava_train.evaluation import Evaluation, Reading, open_evaluation
 from llava_train.export import export_captioner
 from llava_train.hand_over import HandOver
 from llava_train.hub import local_folder
@@ -31,6 +33,7 @@ from llava_train.recompute import recompute_blocks
 from llava_train.renderers import check_conversations, open_renderer
 from llava_train.source import ConversationSource
 from llava_train.task import AnswerTask
+from llava_train.workload import Workload
 from runtime.checkpoints import load_weights, tied_once, write_weights
 from runtime.device import pick_device
 from runtime.launch import is_main_process
@@ -61,7 +64,7 @@ class Workbench:
 
 def fine_tune(config: FineTuneConfig) -> Path:
     """Run the phases that are not finished yet and publish the captioner; return the published folder."""
-    excludes = [*PLACES, "preview", *(f"{phase}.{field}" for phase in PHASES for field in LOOP_PLACES)]
+    excludes = [*PLACES, "plan", "preview", *(f"{phase}.{field}" for phase in PHASES for field in LOOP_PLACES)]
     run = Run.open(config.output_dir, config, identity_excludes=excludes)
     if is_main_process():
         refuse_other_inputs(run, config)
@@ -71,7 +74,8 @@ def fine_tune(config: FineTuneConfig) -> Path:
     # All are built before the first phase trains, so that what is wrong with the last one's data shows now; each leaves
     # the memory with its phase.
     sources = {name: _source(bench, name) for name in config.phases}
-    facts = {name: _complete_phase(bench, name, sources.pop(name)) for name in config.phases}
+    evaluations = {name: _evaluation(bench, name) for name in config.phases}
+    facts = {name: _complete_phase(bench, name, sources.pop(name), evaluations.pop(name)) for name in config.phases}
     if is_main_process():
         dtype = PUBLISHED_DTYPES[config.published_precision]
         export_captioner(bench.captioner.llava(), bench.tokenizer, bench.geometry, run.export, dtype=dtype)
@@ -96,7 +100,9 @@ def _prepare(config: FineTuneConfig, run: Run) -> Workbench:
     return Workbench(config=config, run=run, corpus=corpus, tokenizer=tokenizer, geometry=geometry, captioner=captioner)
 
 
-def _complete_phase(bench: Workbench, name: PhaseName, source: ConversationSource) -> Mapping[str, object]:
+def _complete_phase(
+    bench: Workbench, name: PhaseName, source: ConversationSource, evaluation: Evaluation
+) -> Mapping[str, object]:
     """Train one phase, or load what it ended with; return what is known of it."""
     phase = bench.config.phase(name)
     run = Run.open(bench.run.folder / "phases" / name, phase, identity_excludes=LOOP_PLACES)
@@ -113,6 +119,9 @@ def _complete_phase(bench: Workbench, name: PhaseName, source: ConversationSourc
         run=run,
         seed=bench.config.seed,
         learning_rate_multipliers=_multipliers(phase),
+        workload=_workload(bench, llava),
+        heldout=evaluation.heldout,
+        on_update=evaluation.probe,
     )
     weights = run.folder / WEIGHTS
     if adapters is not None and result.engine.is_sharded:
@@ -178,24 +187,44 @@ def freeze(llava: LlavaForConditionalGeneration, phase: PhaseConfig) -> None:
             module.requires_grad_(True)
 
 
-def _source(bench: Workbench, name: PhaseName) -> ConversationSource:
+def _workload(bench: Workbench, llava: LlavaForConditionalGeneration) -> Workload:
+    pad_id, image_id = int(bench.tokenizer.pad_token_id), int(llava.config.image_token_id)
+    return Workload(CaptionerCost(llava), pad_id=pad_id, image_id=image_id)
+
+
+def _evaluation(bench: Workbench, name: PhaseName) -> Evaluation:
+    data, folder = bench.config.data, bench.run.folder / "phases" / name
+    images = data / bench.config.image_folder
+    return open_evaluation(bench.config.phase(name), _reading(bench, name), data=data, images=images, folder=folder)
+
+
+def _reading(bench: Workbench, name: PhaseName) -> Reading:
     phase = bench.config.phase(name)
     llava = bench.captioner.llava()
     if phase.packing:
         require_packable(llava)
-    renderer = open_renderer(bench.config, name, bench.tokenizer, num_image_tokens(llava))
-    check_conversations(bench.corpus[name], renderer)
-    return ConversationSource(
-        conversations=bench.corpus[name],
-        images=bench.config.data / bench.config.image_folder,
-        render=renderer,
-        geometry=bench.geometry,
-        loop=phase.loop,
+    return Reading(
+        render=open_renderer(bench.config, name, bench.tokenizer, num_image_tokens(llava)),
         collate=partial(
             collate,
             pad_id=int(bench.tokenizer.pad_token_id),
             max_row_tokens=bench.config.longest_sequence_tokens if phase.packing else None,
         ),
+        tokenizer=bench.tokenizer,
+        geometry=bench.geometry,
+    )
+
+
+def _source(bench: Workbench, name: PhaseName) -> ConversationSource:
+    phase, reading = bench.config.phase(name), _reading(bench, name)
+    check_conversations(bench.corpus[name], reading.render)
+    return ConversationSource(
+        conversations=bench.corpus[name],
+        images=bench.config.data / bench.config.image_folder,
+        render=reading.render,
+        geometry=bench.geometry,
+        loop=phase.loop,
+        collate=reading.collate,
         max_bad_share=bench.config.max_bad_share,
         seed_parts=(bench.config.seed, name),
         short_first=phase.short_first,
