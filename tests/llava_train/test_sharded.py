@@ -20,8 +20,8 @@ from tests.llava_train.sharded_runs import sharded_config
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 SHARDINGS = ("zero2", "zero3", "fsdp2")
-# Sums over ranks and microbatches add in another order: seen are 1e-7 of a loss and 1e-6 in a weight after two phases of
-# six updates in float32; AdamW's first steps divide a gradient by its own size.
+# Sums over ranks and microbatches add in another order: seen are 1e-7 of a loss and 1e-6 in a weight after two phases
+# of six updates in float32; AdamW's first steps divide a gradient by its own size.
 LOSS_TOLERANCE = {"rel": 1e-5, "abs": 1e-6}
 WEIGHT_TOLERANCE = {"rtol": 1e-4, "atol": 2e-5}
 
