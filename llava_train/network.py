@@ -45,9 +45,11 @@ class SupervisedCaptioner(nn.Module):
         """
         if len(input_ids) == 0:
             input_ids, labels, position_ids = *self._one_token(input_ids), None
-        embeddings = embed(self.llava, input_ids, None if images is None else self.normaliser(images))
+        # In this order on every rank: ZeRO-3 compares the modules that ranks run one by one.
+        pixel_values = self._blank() if images is None else self.normaliser(images)
+        embeddings = embed(self.llava, input_ids, None if images is None else pixel_values)
         if images is None:
-            embeddings = embeddings + self._no_image()
+            embeddings = embeddings + self._no_image(pixel_values)
         rows = self._row_arguments(embeddings, position_ids, sequence_starts, longest_sequence_tokens)
         hidden = self.llava.model.language_model(
             inputs_embeds=embeddings, use_cache=False, **rows
@@ -61,21 +63,26 @@ class SupervisedCaptioner(nn.Module):
         token = input_ids.new_full((1, 1), int(self.llava.config.image_token_id == 0))
         return token, torch.full_like(token, IGNORED_LABEL)
 
-    def _no_image(self) -> Float[Tensor, ""]:
+    def _no_image(self, blank: Float[Tensor, "1 channel height width"] | None) -> Float[Tensor, ""]:
         """Return zero, with a gradient of zero for whatever reads images.
 
         So an update without any image moves those weights alike whether one process takes it or several: Adam does not
         treat a gradient of zero as none at all. Several processes run the modules on a blank image.
         """
-        if launch.world_size() == 1:
+        if blank is None:
             embeddings, first_norm, layers = vision_modules(self.llava)
             readers = [self.llava.model.multi_modal_projector, embeddings, first_norm, *layers]
             weights = [weight for module in readers for weight in module.parameters() if weight.requires_grad]
             return _zero(*weights, like=self.llava.lm_head.weight)
-        side = cast(int, vision_config(self.llava).image_size)
-        blank = torch.zeros(1, 3, side, side, dtype=torch.uint8, device=self.normaliser.mean.device)
-        features = image_features(self.llava, self.normaliser(blank))
+        features = image_features(self.llava, blank)
         return _zero(features, like=features)
+
+    def _blank(self) -> Float[Tensor, "1 channel height width"] | None:
+        """Return a blank image where several processes train together."""
+        if launch.world_size() == 1:
+            return None
+        side = cast(int, vision_config(self.llava).image_size)
+        return self.normaliser(torch.zeros(1, 3, side, side, dtype=torch.uint8, device=self.normaliser.mean.device))
 
     def _row_arguments(
         self,
