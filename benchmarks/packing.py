@@ -126,7 +126,7 @@ class _Bench:
             record = self._records[index]
             ids, labels = render(record)
             rendered.append(RenderedSample(key=record.id, input_ids=ids, labels=labels, image=image))
-        order = epoch_order([len(sample.input_ids) for sample in rendered], _BATCH_SIZE, 0, epoch=0)
+        order = epoch_order(np.array([len(sample.input_ids) for sample in rendered]), _BATCH_SIZE, 0, epoch=0)
         return {"random order": rendered, "like lengths": [rendered[index] for index in order]}
 
     def microbatches(self, samples: Sequence[RenderedSample], *, packed: bool) -> list[ConversationBatch]:
@@ -193,7 +193,7 @@ class _Work:
 
 
 def _works(lengths: np.ndarray) -> Mapping[str, _Work]:
-    like = lengths[epoch_order(lengths.tolist(), _MIX_BATCH_SIZE, 0, epoch=0)]
+    like = lengths[epoch_order(lengths, _MIX_BATCH_SIZE, 0, epoch=0)]
     orders = {"random order": lengths, "like lengths": like}
     return {
         f"{order}, {rows}": _work(values, packed=rows == "packed")

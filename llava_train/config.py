@@ -1,5 +1,6 @@
 """What a captioner is made of and how its phases train."""
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -96,7 +97,9 @@ class PhaseConfig:
     """One phase: what it reads, what it moves, how long."""
 
     conversations: list[str]
-    """LLaVA JSON files inside the data folder; several are read as one data set."""
+    """LLaVA JSON files inside the data folder (.json: one list; .jsonl: a record a line); several are read as one data
+    set.
+    """
     trainable: list[Part]
     """Parts whose weights move; all others are frozen."""
     loop: LoopConfig
@@ -113,6 +116,10 @@ class PhaseConfig:
     """Train adapters instead of the language model's own weights; embeddings and output head then stay as they are."""
     heldout: HeldoutConfig | None = None
     """What the phase is measured on while it trains; null measures nothing."""
+    weights: list[float] | None = None
+    """How often an epoch reads each file of `conversations`: 1 reads every record once, 2 twice, 0.25 a quarter of them
+    (another quarter in each of four epochs). Unset: all once.
+    """
     short_first: ShortFirstConfig | None = None
     """Read short answers first: the fewer things a caption names, the plainer what each word is about."""
     packing: bool = False
@@ -125,6 +132,8 @@ class PhaseConfig:
     def __post_init__(self) -> None:
         if not self.conversations:
             raise UserError("no file named", where="conversations", found="[]", wanted="at least one JSON file")
+        if self.weights is not None:
+            self._check_weights(self.weights)
         if not self.trainable:
             raise UserError("nothing to train", where="trainable", found="[]", wanted="at least one part of the model")
         for part in ("vision_tower", "projector"):
@@ -146,6 +155,15 @@ class PhaseConfig:
             raise UserError(
                 "no update is left for the others", where="short_first.num_updates", found=found, wanted=wanted
             )
+
+    def _check_weights(self, weights: list[float]) -> None:
+        if len(weights) != len(self.conversations):
+            wanted = f"{len(self.conversations)}, one for each file of conversations"
+            raise UserError("wrong number of weights", where="weights", found=len(weights), wanted=wanted)
+        for weight in weights:
+            if not 0 < weight < math.inf:
+                wanted = "more than 0; leave out the files that are not to be read"
+                raise UserError("out of range", where="weights", found=weight, wanted=wanted)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -183,23 +201,32 @@ class FineTuneConfig:
     tokenizer brings along has to render alike.
     """
     image_folder: str = "images"
-    """Folder inside the data folder that the conversations' image paths start from."""
+    """Folder inside the data folder that the conversations' image paths start from. It may hold shards in img2dataset's
+    layout: an image is then called SHARD.tar/KEY, or KEY alone where the shards lie in the folder itself.
+    """
     pad_images: bool = True
     """Pad pictures to a square, as LLaVA-1.5 does; otherwise keep the central square, as its CLIP does."""
     preview: int = 0
     """Print so many samples of each phase, with the supervised tokens set off, and leave before training."""
     plan: PlanConfig = field(default_factory=PlanConfig)
     """What `--plan` reckons with; training reads none of it."""
+    num_workers: int = 0
+    """Processes of each training process that read and decode ahead; 0 does it in the training process. Results are the
+    same for any number.
+    """
     seed: int = 0
     """Seed of everything random."""
     max_bad_share: float = 0.01
-    """Share of samples that may be broken before the run stops; small data is granted what 1000 samples are."""
+    """Share of samples that may be missing or broken before the run stops; small data is granted what 1000 samples are.
+    """
 
     def __post_init__(self) -> None:
         if not self.phases or list(self.phases) != [name for name in PHASES if name in self.phases]:
             raise UserError(
                 "wrong list of phases", where="phases", found=self.phases, wanted=f"some of {list(PHASES)} in order"
             )
+        if self.num_workers < 0:
+            raise UserError("out of range", where="num_workers", found=self.num_workers, wanted="0 or more")
         if not 0 <= self.max_bad_share < 1:
             raise UserError("out of range", where="max_bad_share", found=self.max_bad_share, wanted="[0, 1)")
         if self.max_length_tokens is not None and self.max_length_tokens < 1:

@@ -1,9 +1,9 @@
 """What a run was started on, by fingerprint, so that it is never continued on something else."""
 
-import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
+from imagetext import files
 from llava_train.config import FineTuneConfig
 from llava_train.hub import local_folder
 from llava_train.pixels import PROCESSOR_FILES
@@ -39,7 +39,7 @@ def refuse_other_inputs(run: Run, config: FineTuneConfig) -> None:
 
 def fingerprints(config: FineTuneConfig) -> Mapping[str, str]:
     """Return the SHA-256 of each input file by its name: the models' first, then the conversations of all phases."""
-    return {name: _sha256(path) for name, path in _input_files(config)}
+    return {name: files.sha256(path) for name, path in _input_files(config)}
 
 
 def _input_files(config: FineTuneConfig) -> Iterator[tuple[str, Path]]:
@@ -56,23 +56,15 @@ def _input_files(config: FineTuneConfig) -> Iterator[tuple[str, Path]]:
 
 def _weight_files(folder: Path) -> list[Path]:
     groups = (sorted(folder.glob(pattern)) for pattern in WEIGHT_PATTERNS)
-    files = next((group for group in groups if group), [])
-    if not files:
+    found = next((group for group in groups if group), [])
+    if not found:
         wanted = "a model saved by transformers, with its weights"
         raise UserError("no weights here", where=folder, found=f"no {' and no '.join(WEIGHT_PATTERNS)}", wanted=wanted)
-    return files
+    return found
 
 
 def _present(folder: Path, names: Iterable[str]) -> list[Path]:
     return [folder / name for name in names if (folder / name).exists()]
-
-
-def _sha256(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except FileNotFoundError:
-        raise UserError("input is missing", where=path, found="no such file") from None
 
 
 def _require_same(run: Run, config: FineTuneConfig, name: str, found: str, wanted: str) -> None:

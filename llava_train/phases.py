@@ -14,12 +14,13 @@ import torch
 from peft.tuners.lora import LoraModel
 from transformers import LlavaForConditionalGeneration, PreTrainedTokenizerBase
 
+from imagetext.picture_store import PictureStore
 from llava_train.assembly import assemble, load_foundations, prepare_run_tokenizer
 from llava_train.attention import captioner_attention, require_packable
 from llava_train.batch import collate
 from llava_train.compute import CaptionerCost
 from llava_train.config import PHASES, FineTuneConfig, PhaseConfig, PhaseName
-from llava_train.corpus import Corpus, read_corpus
+from llava_train.corpus import Corpus, open_pictures, read_corpus
 from llava_train.evaluation import Evaluation, Reading, open_evaluation
 from llava_train.export import export_captioner
 from llava_train.hand_over import HandOver
@@ -56,6 +57,7 @@ class Workbench:
     config: FineTuneConfig
     run: Run
     corpus: Corpus
+    pictures: PictureStore
     tokenizer: PreTrainedTokenizerBase
     geometry: PixelGeometry
     captioner: HandOver[LlavaForConditionalGeneration]
@@ -64,7 +66,8 @@ class Workbench:
 
 def fine_tune(config: FineTuneConfig) -> Path:
     """Run the phases that are not finished yet and publish the captioner; return the published folder."""
-    excludes = [*PLACES, "plan", "preview", *(f"{phase}.{field}" for phase in PHASES for field in LOOP_PLACES)]
+    excluded = ("plan", "preview", "num_workers")
+    excludes = [*PLACES, *excluded, *(f"{phase}.{field}" for phase in PHASES for field in LOOP_PLACES)]
     run = Run.open(config.output_dir, config, identity_excludes=excludes)
     if is_main_process():
         refuse_other_inputs(run, config)
@@ -85,6 +88,7 @@ def fine_tune(config: FineTuneConfig) -> Path:
 
 def _prepare(config: FineTuneConfig, run: Run) -> Workbench:
     corpus = read_corpus(config)
+    pictures = open_pictures(config, corpus)
     foundations = load_foundations(config)
     geometry = replace(read_geometry(local_folder(config.vision_tower)), pad=config.pad_images)
     device = pick_device(config.phase(config.phases[0]).loop.device)
@@ -97,7 +101,15 @@ def _prepare(config: FineTuneConfig, run: Run) -> Workbench:
         assemble(config, foundations, tokenizer, attention=attention),
         lambda: assemble(config, load_foundations(config), tokenizer, attention=attention),
     )
-    return Workbench(config=config, run=run, corpus=corpus, tokenizer=tokenizer, geometry=geometry, captioner=captioner)
+    return Workbench(
+        config=config,
+        run=run,
+        corpus=corpus,
+        pictures=pictures,
+        tokenizer=tokenizer,
+        geometry=geometry,
+        captioner=captioner,
+    )
 
 
 def _complete_phase(
@@ -218,9 +230,9 @@ def _reading(bench: Workbench, name: PhaseName) -> Reading:
 def _source(bench: Workbench, name: PhaseName) -> ConversationSource:
     phase, reading = bench.config.phase(name), _reading(bench, name)
     check_conversations(bench.corpus[name], reading.render)
-    return ConversationSource(
+    source = ConversationSource(
         conversations=bench.corpus[name],
-        images=bench.config.data / bench.config.image_folder,
+        pictures=bench.pictures,
         render=reading.render,
         geometry=bench.geometry,
         loop=phase.loop,
@@ -228,4 +240,7 @@ def _source(bench: Workbench, name: PhaseName) -> ConversationSource:
         max_bad_share=bench.config.max_bad_share,
         seed_parts=(bench.config.seed, name),
         short_first=phase.short_first,
+        num_workers=bench.config.num_workers,
     )
+    source.refuse_missing_pictures()
+    return source

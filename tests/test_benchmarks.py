@@ -10,9 +10,10 @@ import torch
 from torch import nn
 
 from benchmarks import __main__ as command
-from benchmarks import attention, llava_mix, loading, loop, packing, page, recaption, text_tower
+from benchmarks import attention, conversation_index, llava_mix, loading, loop, packing, page, recaption, text_tower
 from benchmarks.race import Contender, race, table
 from benchmarks.transformer import Transformer, random_tokens
+from imagetext.conversations import read_conversations
 from imagetext.tokenizers import open_clip_tokenizer
 from runtime.config import parse
 
@@ -136,6 +137,24 @@ def test_work_of_one_conversation_by_hand() -> None:
     # 2 * 6.98e9 * 1000 for the weights; attention: two products of 1000 x 1000 x 4096, halved, in 32 blocks.
     assert work.teraflops == pytest.approx((2 * 6.979321856e9 * 1000 + 32 * 2 * 4096 * 1000**2) / 1e12)
     assert work.padding_share == 0
+
+
+def test_conversation_index_opens_the_file_that_it_writes(tmp_path: Path) -> None:
+    measured = conversation_index.measure(conversation_index.SIZES["tiny"], repeats=2)
+    numbers = {
+        name: (int(records), float(seconds), float(peak))
+        for name, records, seconds, peak in re.findall(
+            r"^\| ([^|]+?) +\| +(\d+) +\| +([\d.]+) [^|]*\|[^|]*\| +(\d+) +\|$", measured, re.MULTILINE
+        )
+    }
+    assert list(numbers) == list(conversation_index._NAMES.values())
+    assert [records for records, _, _ in numbers.values()] == [0, 100, 400, 400, 20]
+    assert min(peak for _, _, peak in numbers.values()) > 10
+    conversation_index.write_file(tmp_path / "a.json", 50, 5)
+    records = read_conversations(tmp_path / "a.json")
+    assert sum(record.image is None for record in records) == 5
+    mean_bytes = (tmp_path / "a.json").stat().st_size / 50
+    assert 1200 < mean_bytes < 2000, "as large as the published records"
 
 
 def test_a_page_says_where_its_numbers_come_from(monkeypatch: pytest.MonkeyPatch) -> None:

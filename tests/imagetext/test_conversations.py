@@ -80,6 +80,24 @@ def test_files_round_trip(tmp_path: Path) -> None:
     assert read_conversations(tmp_path / "a.jsonl") == records
 
 
+def test_records_are_written_as_the_library_writes_a_list(tmp_path: Path) -> None:
+    turns = (Turn("user", "Two\nlines"), Turn("assistant", "Émigré"))
+    for count in (0, 1, 3):
+        records = [Conversation(id=str(number), turns=turns) for number in range(count)]
+        write_conversations(tmp_path / "a.json", iter(records))
+        text = (tmp_path / "a.json").read_text()
+        assert text == json.dumps(json.loads(text), indent=1, ensure_ascii=False) + "\n"
+        assert len(json.loads(text)) == count
+
+
+def test_turns_without_their_other_half_are_left_out(tmp_path: Path) -> None:
+    """Published conversations were cut out of longer ones: LLaVA's trainer leaves such turns out too."""
+    cut = said(("gpt", "Before"), ("human", "Hi"), ("gpt", "Hello"), ("human", "And?"))
+    (tmp_path / "a.json").write_text(json.dumps([cut]))
+    [record] = read_conversations(tmp_path / "a.json")
+    assert record.turns == (Turn("user", "Hi"), Turn("assistant", "Hello"))
+
+
 def said(*turns: tuple[str, str], **fields: object) -> dict[str, object]:
     return {"id": "x", **fields, "conversations": [{"from": who, "value": text} for who, text in turns]}
 
@@ -99,6 +117,9 @@ def said(*turns: tuple[str, str], **fields: object) -> dict[str, object]:
         ([said(("human", "<image>"), ("gpt", "Hi"))], "wrong number of <image>: found 1 in human turns"),
         ([said(("human", "<image>"), ("gpt", "<image>"), image="a.jpg")], "1 in answers"),
         ([said(("human", "Hi"), ("gpt", " "))], "answer is empty"),
+        ([said(("human", "Hi"), ("gpt", "\ud83d"))], "turn holds half of a surrogate pair"),
+        ([said(("human", "<image>"), ("gpt", "Hi"), image=["a.jpg", "b.jpg"])], "image is no name: found"),
+        ([said(("human", "<image>"), ("gpt", "Hi"), image="")], "image is no name: found ''"),
         ([{"id": "x", "conversations": ["Hi"]}], "turn is malformed: found 'Hi'|turn is malformed: found Hi"),
     ],
 )

@@ -68,16 +68,32 @@ def test_killed_and_continued_is_bit_identical(
     assert audits[0] == audits[1]
 
 
+def test_number_of_workers_changes_no_weight_and_may_change_between_starts(root: Path, tmp_path: Path) -> None:
+    found = []
+    for num_workers in (0, 2):
+        config = tiny.config(root, tmp_path / str(num_workers))
+        config = dataclasses.replace(config, phases=["detail"], num_workers=num_workers)
+        found.append(load_file(phases.fine_tune(config) / "model.safetensors"))
+        assert (config.output_dir / "cache").is_dir()
+    assert all(torch.equal(found[0][name], found[1][name]) for name in found[0])
+    (config.output_dir / "done.json").unlink()
+    again = load_file(phases.fine_tune(dataclasses.replace(config, num_workers=1)) / "model.safetensors")
+    assert all(torch.equal(found[0][name], again[name]) for name in again)
+
+
 def test_finished_run_returns_at_once(export: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(phases, "fit", lambda **_: pytest.fail("trained again"))
     assert phases.fine_tune(tiny.config(root, export.parent)) == export
 
 
-def test_missing_picture_is_named_before_training(root: Path, tmp_path: Path) -> None:
+def test_missing_pictures_are_named_before_training(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     shutil.copytree(root / "data", tmp_path / "data")
-    (tmp_path / "data" / "images" / "3.png").unlink()
+    (tmp_path / "data" / "images").rename(tmp_path / "data" / "pictures")
     config = dataclasses.replace(tiny.config(root, tmp_path / "run"), data=tmp_path / "data")
-    with pytest.raises(UserError, match=r"images/3\.png: the picture of conversation 'align-3' is missing"):
+    monkeypatch.setattr(phases, "fit", lambda **_: pytest.fail("trained without pictures"))
+    with pytest.raises(UserError, match=r"images/0\.png: the picture of conversation 'align-0' is missing: found 12"):
         phases.fine_tune(config)
 
 
