@@ -1,6 +1,6 @@
 """What a run reads: conversations, their pictures, and the tokenizer learned from them."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import overload
 
@@ -51,6 +51,11 @@ class PhaseConversations(Sequence[Conversation]):
         place = range(len(self))[number]
         file = int(np.searchsorted(self._starts, place, side="right")) - 1
         return self.files[file][place - int(self._starts[file])]
+
+    def spread(self, num_conversations: int) -> Iterator[Conversation]:
+        """Yield at most so many conversations from all over the files; all of them where there are no more."""
+        for place in range(0, len(self), -(-len(self) // num_conversations)):
+            yield self[place]
 
     def samples(self, file: int) -> Int64[np.ndarray, " records"]:
         """Return the places of one file's conversations."""

@@ -46,6 +46,8 @@ PLACES = ("output_dir", "data", "vision_tower", "pretrained_language_model")
 """Where things lie may change between two starts; what the files hold may not (`llava_train.inputs`)."""
 LOOP_PLACES = ("loop.device", "loop.wandb", "loop.checkpoint_every_updates", "loop.keep_last")
 PUBLISHED_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+CHECKED_CONVERSATIONS = 50_000
+"""Conversations of a phase that are checked before training, seconds of work; one that is not is a bad sample later."""
 WEIGHTS = "model.safetensors"
 """What a finished phase leaves for the next one, in `phases/<name>/`."""
 
@@ -229,7 +231,7 @@ def _reading(bench: Workbench, name: PhaseName) -> Reading:
 
 def _source(bench: Workbench, name: PhaseName) -> ConversationSource:
     phase, reading = bench.config.phase(name), _reading(bench, name)
-    check_conversations(bench.corpus[name], reading.render)
+    check_conversations(bench.corpus[name].spread(CHECKED_CONVERSATIONS), reading.render)
     source = ConversationSource(
         conversations=bench.corpus[name],
         pictures=bench.pictures,

@@ -310,6 +310,8 @@ def test_conversations_of_several_files_are_one_sequence(data: Path, tmp_path: P
     assert both.has_image.tolist() == [False] * 7 + [True] * 20 + [False] * 7
     with pytest.raises(IndexError):
         both[34]
+    assert [record.id for record in both.spread(4)] == ["text-0", "2", "11", "text-0"]
+    assert list(both.spread(34)) == list(both.spread(1000)) == list(both)
 
 
 @pytest.mark.parametrize(
