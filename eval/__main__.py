@@ -4,15 +4,16 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 
-from eval.config import SUITES, EvalConfig, ResultsConfig
+from eval.config import SUITES, EvalConfig, LmmsConfig, ResultsConfig
 from runtime import config as configuration
 from runtime.entry import run_entry
 from runtime.errors import UserError
 
-VERBS = (*SUITES, "collect", "tables", "report")
+VERBS = (*SUITES, "lmms", "collect", "tables", "report")
 USAGE = """usage: python -m eval VERB --config FILE [--dotted.override VALUE] [--print_config]
 
 measure a run:   captions  captioner  clip  images  judges
+take over:       lmms (what lmms-eval measured; it takes --results, --run and --output_dir)
 from results:    collect  tables  report
 
 `python -m eval VERB --help` lists the options of a verb."""
@@ -31,6 +32,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise UserError("unknown verb", where="eval", found=verb, wanted=" | ".join(VERBS))
     if verb in SUITES:
         _measure(verb, arguments[1:])
+    elif verb == "lmms":
+        _take_over(arguments[1:])
     else:
         _print_results(verb, arguments[1:])
 
@@ -42,6 +45,15 @@ def _measure(verb: str, argv: Sequence[str]) -> None:
     from eval import measuring
 
     measuring.SUITES[verb](config)
+
+
+def _take_over(argv: Sequence[str]) -> None:
+    config = configuration.parse(
+        LmmsConfig, argv, prog="python -m eval lmms", description="Take over what lmms-eval measured of a captioner."
+    )
+    from eval.measuring import take_over_lmms
+
+    take_over_lmms(config)
 
 
 def _print_results(verb: str, argv: Sequence[str]) -> None:

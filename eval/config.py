@@ -117,6 +117,22 @@ class EvalConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LmmsConfig:
+    """What lmms-eval measured of a captioner, to be taken over into our rows."""
+
+    results: Path
+    """lmms-eval's `<date>_results.json`, the samples that it logged beside it."""
+    run: Path
+    """Run folder whose `export/` lmms-eval loaded, `<root>/captioner/<name>`."""
+    output_dir: Path
+    """Evaluation folder of the run; rows go to `<output_dir>/lmms/`."""
+    loaded_as: str | None = None
+    """What lmms-eval was told to load, where that is not the run's `export/`: a copy of it, or its name on the Hub."""
+    bootstrap_replicates: int = 1000
+    """Bootstrap replicates behind each interval."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class ResultsConfig:
     """Where an experiment's results lie, for `collect`, `tables` and `report`."""
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from eval.config import EvalConfig
-from eval.runs import finished_run, subject_of
+from eval.config import EvalConfig, LmmsConfig
+from eval.runs import finished_run, published_subject, subject_of
 from eval.suite import Measurement, Subject, data_fingerprint, run_suite, weights_sha256
 from runtime.device import pick_device
 from runtime.errors import UserError
@@ -40,6 +40,18 @@ def measure_captioner(config: EvalConfig) -> None:
         return list(measure(config, load_captioner(run / "export", device=config.device)))
 
     run_suite(config.output_dir / "captioner", subject, settings, measurements)
+
+
+def take_over_lmms(config: LmmsConfig) -> None:
+    """Turn what lmms-eval measured of a captioner into rows of its own suite, `lmms`."""
+    from eval.lmms import measurements, read_lmms, require_loaded
+
+    run = finished_run(config.run)
+    results = read_lmms(config.results)
+    require_loaded(results, run / "export", config.loaded_as)
+    subject = published_subject(run, results.data_fingerprint())
+    settings = (results.sha256(), config.bootstrap_replicates)
+    run_suite(config.output_dir / "lmms", subject, settings, lambda: measurements(results, config.bootstrap_replicates))
 
 
 def measure_clip(config: EvalConfig) -> None:

@@ -61,10 +61,15 @@ def finished_run(folder: Path | None) -> Path:
 
 
 def subject_of(folder: Path, miniweb: Path) -> Subject:
-    """Describe a finished run's exported weights as the subject of a measurement."""
+    """Describe a finished run's exported weights as the subject of a measurement on the drawn web."""
+    return published_subject(folder, data_fingerprint(miniweb))
+
+
+def published_subject(folder: Path, fingerprint: str) -> Subject:
+    """Describe a finished run's exported weights as the subject of a measurement on data of a fingerprint."""
     return Subject(
         run=run_name(folder),
         seed=int(run_config(folder).get("seed", 0)),
         checkpoint_sha256=weights_sha256(folder / "export"),
-        data_fingerprint=data_fingerprint(miniweb),
+        data_fingerprint=fingerprint,
     )

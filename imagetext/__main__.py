@@ -1,4 +1,4 @@
-"""Command line of the data layer: `python -m imagetext inspect | shuffle-sidecar`."""
+"""Command line of the data layer: `python -m imagetext inspect | shuffle-sidecar | hq_edit`."""
 
 import sys
 from collections.abc import Callable, Sequence
@@ -34,6 +34,16 @@ class ShuffleConfig:
     """Seed of the permutation."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class HqEditConfig:
+    """Make conversations of HQ-Edit's edit pairs."""
+
+    input: Path
+    """Folder of HQ-Edit's published parquet files, or one of them."""
+    output: Path
+    """Folder to write: a captioner's data folder with `hq_edit.json` and the pictures in `images/`."""
+
+
 def inspect(argv: Sequence[str]) -> None:
     """Print counts of a folder of shards."""
     config = parse(InspectConfig, argv, prog="python -m imagetext inspect", description="Print what shards hold.")
@@ -53,7 +63,25 @@ def shuffle_sidecar(argv: Sequence[str]) -> None:
     print(f"{count} captions changed places: {config.output_dir}")
 
 
-_VERBS: dict[str, Callable[[Sequence[str]], None]] = {"inspect": inspect, "shuffle-sidecar": shuffle_sidecar}
+def hq_edit(argv: Sequence[str]) -> None:
+    """Write LLaVA conversations, and the pictures that they are about, from HQ-Edit."""
+    description = "Make LLaVA conversations of HQ-Edit's pictures and descriptions."
+    config = parse(HqEditConfig, argv, prog="python -m imagetext hq_edit", description=description)
+    from imagetext.hq_edit import CONVERSATIONS_FILE, convert
+    from imagetext.shard_writer import SUCCESS
+
+    statuses = convert(config.input, config.output)
+    left_out = ", ".join(f"{status} {count}" for status, count in statuses.most_common() if status != SUCCESS)
+    print(
+        f"{statuses[SUCCESS]} pictures described, left out: {left_out or 'none'}: {config.output / CONVERSATIONS_FILE}"
+    )
+
+
+_VERBS: dict[str, Callable[[Sequence[str]], None]] = {
+    "inspect": inspect,
+    "shuffle-sidecar": shuffle_sidecar,
+    "hq_edit": hq_edit,
+}
 
 
 def main() -> None:

@@ -3,6 +3,7 @@
 A location with "://" is an fsspec URL ("s3://bucket/shards", "simplecache::https://..."); all else is a local path.
 """
 
+import hashlib
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, BinaryIO, cast
 
@@ -10,6 +11,8 @@ from runtime.errors import UserError
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
+
+_CHUNK_BYTES = 1 << 20
 
 
 def is_url(location: str | Path) -> bool:
@@ -42,6 +45,15 @@ def read_bytes(location: str | Path) -> bytes:
     """Return the content of a file."""
     with open_binary(location) as file:
         return file.read()
+
+
+def sha256(location: str | Path) -> str:
+    """Return the digest of a file's bytes, in hexadecimal; the file is never held whole."""
+    digest = hashlib.sha256()
+    with open_binary(location) as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()
 
 
 def exists(location: str | Path) -> bool:

@@ -1,20 +1,16 @@
 """Batches of images and chosen captions for training, the same for any number of ranks and workers."""
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
 from itertools import count
-from typing import Any, NamedTuple
+from typing import Any
 
-from torch.utils.data import DataLoader, Dataset, Sampler
-
-from imagetext.audit import Audit, Served
+from imagetext.audit import Audit
 from imagetext.batches import BatchMaker, ImageTextBatch, Transform
 from imagetext.mix import CaptionMix, CaptionMixConfig, check_sources
 from imagetext.stream import DataConfig, SampleStream
 from imagetext.tokenizers import TextTokenizer
+from imagetext.work_ahead import work_ahead
 from runtime.errors import UserError
-from runtime.parent import end_with_parent
 
 __all__ = ["ImageTextBatch", "MixedLoader", "Transform"]
 
@@ -59,8 +55,8 @@ class MixedLoader:
             UserError: when the batch does not divide, a shard is broken, or bad samples exceed their budget.
         """
         size, per_update = self._split(world_size)
-        starts = _starts(start_update, self._batch_size, rank * size * per_update, size, per_update)
-        served = self._serve(starts, size)
+        positions = _positions(start_update, self._batch_size, rank * size * per_update, size, per_update)
+        served = work_ahead(self._maker.make, positions, self._config.num_workers)
         while True:
             microbatches = []
             for _ in range(per_update):
@@ -102,26 +98,6 @@ class MixedLoader:
             )
         return size, per_update
 
-    def _serve(self, starts: Iterator[int], size: int) -> Iterator[tuple[ImageTextBatch, list[Served]]]:
-        if self._config.num_workers == 0:
-            for start in starts:
-                yield self._maker.make(range(start, start + size))
-            return
-        loader = DataLoader(
-            _Microbatches(self._maker, size),
-            sampler=_Starts(starts),
-            batch_size=None,
-            collate_fn=_unchanged,
-            num_workers=self._config.num_workers,
-            # Forked workers share the parent's memory and need nothing picklable of it.
-            multiprocessing_context="fork",
-            worker_init_fn=partial(_start_worker, os.getpid()),
-        )
-        for made in loader:
-            if made.error is not None:
-                raise made.error
-            yield made.batch, made.served
-
     def _check_budget(self) -> None:
         bad, drawn = self._audit.num_skipped, self._audit.drawn
         if bad > self._config.max_bad_share * max(drawn, _BUDGET_FLOOR_SAMPLES):
@@ -135,44 +111,9 @@ class MixedLoader:
             )
 
 
-class _Made(NamedTuple):
-    """A worker's answer; a user's mistake travels as a value, since the data loader would wrap it in a traceback."""
-
-    batch: ImageTextBatch | None
-    served: list[Served]
-    error: UserError | None
-
-
-class _Microbatches(Dataset[_Made]):
-    def __init__(self, maker: BatchMaker, size: int):
-        self._maker = maker
-        self._size = size
-
-    def __getitem__(self, start: int) -> _Made:
-        try:
-            batch, served = self._maker.make(range(start, start + self._size))
-        except UserError as error:
-            return _Made(None, [], error)
-        return _Made(batch, served, None)
-
-
-class _Starts(Sampler[int]):
-    def __init__(self, starts: Iterator[int]):
-        self._starts = starts
-
-    def __iter__(self) -> Iterator[int]:
-        return self._starts
-
-
-def _starts(start_update: int, batch_size: int, offset: int, size: int, per_update: int) -> Iterator[int]:
+def _positions(start_update: int, batch_size: int, offset: int, size: int, per_update: int) -> Iterator[range]:
+    """Yield the positions of each of a rank's microbatches, update after update."""
     for update in count(start_update):
-        for index in range(per_update):
-            yield update * batch_size + offset + index * size
-
-
-def _start_worker(parent: int, worker_index: int) -> None:
-    end_with_parent(parent)
-
-
-def _unchanged(made: Any) -> Any:
-    return made
+        first = update * batch_size + offset
+        for start in range(first, first + per_update * size, size):
+            yield range(start, start + size)

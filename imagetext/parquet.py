@@ -1,32 +1,65 @@
 """Read parquet tables from disk or by URL, with errors that name the file and the column."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from imagetext import files
 from runtime.errors import UserError
 
 if TYPE_CHECKING:
     import pyarrow
+    import pyarrow.parquet
+
+_BATCH_ROWS = 16
+"""Rows in memory at once where rows are read one by one: they may hold pictures."""
 
 
 def read_table(location: str | Path, columns: Sequence[str] | None = None) -> "pyarrow.Table":
     """Return a parquet file's table; raise UserError for a file that is missing, damaged or lacks a column."""
+    with _opened(io.BytesIO(files.read_bytes(location)), location, columns or ()) as file:
+        return file.read(columns=None if columns is None else list(columns))
+
+
+def num_rows(location: str | Path, columns: Sequence[str]) -> int:
+    """Return the number of a parquet file's rows; raise UserError as `read_table` does."""
+    with files.open_binary(location) as stream, _opened(stream, location, columns) as file:
+        return int(file.metadata.num_rows)
+
+
+def iterate_rows(location: str | Path, columns: Sequence[str], start: int, stop: int) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a parquet file from `start` to before `stop`, few in memory at once.
+
+    Raises UserError as `read_table` does.
+    """
+    with files.open_binary(location) as stream, _opened(stream, location, columns) as file:
+        first = 0
+        for batch in file.iter_batches(batch_size=_BATCH_ROWS, columns=list(columns)):
+            skipped = min(batch.num_rows, max(0, start - first))
+            yield from batch.slice(skipped, max(0, stop - first - skipped)).to_pylist()
+            first += batch.num_rows
+            if first >= stop:
+                return
+
+
+@contextmanager
+def _opened(
+    stream: BinaryIO | io.BytesIO, location: str | Path, columns: Sequence[str]
+) -> "Iterator[pyarrow.parquet.ParquetFile]":
     import pyarrow
     import pyarrow.parquet
 
-    data = io.BytesIO(files.read_bytes(location))
     try:
-        file = pyarrow.parquet.ParquetFile(data)
-        for column in columns or ():
+        file = pyarrow.parquet.ParquetFile(stream)
+        for column in columns:
             if column not in file.schema_arrow.names:
                 raise UserError(
                     f"parquet has no column {column}",
                     where=location,
                     wanted=f"one of {', '.join(file.schema_arrow.names)}",
                 )
-        return file.read(columns=None if columns is None else list(columns))
+        yield file
     except pyarrow.ArrowException as error:
         raise UserError("parquet is damaged", where=location, found=str(error), fix="Fetch or write it again") from None

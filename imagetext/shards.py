@@ -5,7 +5,7 @@ A shard is `NNNNN.tar` (key.jpg, key.txt, key.json), `NNNNN.parquet` (a row per 
 """
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -143,6 +143,11 @@ class ShardReader:
     def keys(self) -> list[str]:
         """Return the samples' keys in the order of the tar."""
         return [member.key for member in self._members]
+
+    @property
+    def members(self) -> Sequence[TarMember]:
+        """Return where each sample's files lie in the tar, in its order."""
+        return self._members
 
     def sample(self, index: int) -> Sample:
         """Return the sample at `index` of the tar."""

@@ -30,7 +30,7 @@ def index_tar(file: BinaryIO, where: str) -> list[TarMember]:
     samples: dict[str, dict[str, tuple[int, int]]] = {}
     current = None
     for name, offset, size in _entries(file, where):
-        key, extension = _split(name)
+        key, extension = split_name(name)
         if key != current and key in samples:
             raise UserError("duplicate key in tar", where=where, found=key, wanted="each key once, its files together")
         current = key
@@ -39,6 +39,14 @@ def index_tar(file: BinaryIO, where: str) -> list[TarMember]:
             raise UserError("duplicate file in tar", where=where, found=name, wanted="each name once")
         parts[extension] = (offset, size)
     return [TarMember(key, parts) for key, parts in samples.items()]
+
+
+def split_name(name: str) -> tuple[str, str]:
+    """Return the key and the extension of a file's name, as webdataset parts them."""
+    path = PurePosixPath(name)
+    stem, _, extension = path.name.partition(".")
+    folder = "" if str(path.parent) == "." else f"{path.parent}/"
+    return f"{folder}{stem}", extension.lower()
 
 
 def read_part(file: BinaryIO, span: tuple[int, int], where: str) -> bytes:
@@ -67,10 +75,3 @@ def _entries(file: BinaryIO, where: str) -> list[tuple[str, int, int]]:
 
 def _truncated(where: str, found: str) -> UserError:
     return UserError("tar is truncated or damaged", where=where, found=found, fix="Fetch or write this shard again")
-
-
-def _split(name: str) -> tuple[str, str]:
-    path = PurePosixPath(name)
-    stem, _, extension = path.name.partition(".")
-    folder = "" if str(path.parent) == "." else f"{path.parent}/"
-    return f"{folder}{stem}", extension.lower()

@@ -5,6 +5,7 @@ from operator import add
 from pathlib import Path
 from typing import Any
 
+from imagetext.chat_templates import LLAMA3
 from imagetext.merges import count_words, learn_merges
 from runtime.atomic import atomic_directory
 from runtime.errors import UserError
@@ -26,34 +27,6 @@ _LLAMA_SPLIT = "|".join(
     ]
 )
 """How LLaMA-3 cuts text before merging (its published tokenizer.json)."""
-
-LLAMA3_CHAT_TEMPLATE = """\
-{{- bos_token -}}
-{%- for message in messages -%}
-{{- '<|start_header_id|>' + message['role'] + '<|end_header_id|>\\n\\n' -}}
-{%- set said = namespace(text='') -%}
-{%- if message['content'] is string -%}
-{%- set said.text = message['content'] -%}
-{%- else -%}
-{%- for part in message['content'] -%}
-{%- if part['type'] == 'text' -%}
-{%- set said.text = said.text + part['text'] -%}
-{%- else -%}
-{%- set said.text = '<image>\\n' + said.text -%}
-{%- endif -%}
-{%- endfor -%}
-{%- endif -%}
-{%- if message['role'] == 'assistant' -%}
-{%- generation -%}{{- said.text | trim + '<|eot_id|>' -}}{%- endgeneration -%}
-{%- else -%}
-{{- said.text | trim + '<|eot_id|>' -}}
-{%- endif -%}
-{%- endfor -%}
-{%- if add_generation_prompt -%}
-{{- '<|start_header_id|>assistant<|end_header_id|>\\n\\n' -}}
-{%- endif -%}
-"""
-"""LLaMA-3's turns, with images put first as LLaVA does and marks around what the assistant says."""
 
 
 def train_wordpiece(texts: Iterable[str], vocab_size: int, folder: Path) -> Path:
@@ -132,7 +105,7 @@ def _llama_tokenizer(backend: Any) -> Any:
         extra_special_tokens={"image_token": IMAGE_TOKEN},
         clean_up_tokenization_spaces=False,
     )
-    tokenizer.chat_template = LLAMA3_CHAT_TEMPLATE
+    tokenizer.chat_template = LLAMA3.plain
     return tokenizer
 
 

@@ -1,12 +1,15 @@
-"""Attention for training small models on a CPU, registered with transformers under a name of its own."""
+"""Attention for captioners, registered with transformers under names of its own: on a CPU plain matrix products."""
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from transformers import AttentionInterface, AttentionMaskInterface
+from transformers import AttentionInterface, AttentionMaskInterface, LlavaForConditionalGeneration
 from transformers.masking_utils import eager_mask
 
+from llava_train.parts import language_config
+from llava_train.varlen import register_varlen
 from runtime.device import attention_implementation
+from runtime.errors import UserError
 
 LEAN = "lean"
 """Plain matrix products with scale and mask folded into them and the softmax stored in the compute type.
@@ -15,15 +18,30 @@ transformers' own "eager" makes four passes more over every score matrix, two of
 step here.
 """
 
+PACKABLE_TYPES = ("llama", "mistral", "phi3", "qwen2", "qwen3")
+"""Language models that were seen to keep the samples of a row apart; others may read positions or state across them."""
+
 
 def captioner_attention(device: torch.device) -> str:
-    """Return the name of the attention to load a captioner with: ours where plain matrix products are fastest."""
-    chosen = attention_implementation(device)
-    if chosen != "eager":
-        return chosen
+    """Return the name of the attention to load a captioner with: on a CPU plain matrix products are fastest."""
+    if attention_implementation(device) != "eager":
+        return register_varlen()
     AttentionInterface.register(LEAN, _attend)
     AttentionMaskInterface.register(LEAN, eager_mask)
     return LEAN
+
+
+def require_packable(llava: LlavaForConditionalGeneration) -> None:
+    """Raise UserError unless the language model is known to keep the samples of a packed row apart."""
+    found = language_config(llava).model_type
+    if found not in PACKABLE_TYPES:
+        raise UserError(
+            "packing was never tried with this language model",
+            where="packing",
+            found=found,
+            wanted=" or ".join(PACKABLE_TYPES),
+            fix="Set packing: false, or add the type to PACKABLE_TYPES once its test passes",
+        )
 
 
 def _attend(
@@ -34,14 +52,16 @@ def _attend(
     attention_mask: Float[Tensor, "#batch 1 queries keys"] | None,
     scaling: float,
     dropout: float = 0.0,
+    softcap: float | None = None,
     **_: object,
 ) -> tuple[Float[Tensor, "batch queries heads head"], None]:
     """Return attention's output. softmax(q k / sqrt(d) + mask) v; torch sums the softmax in float32 whatever its type.
 
     Where key and value heads are fewer, each serves a group of neighbouring query heads. No model here has attention
-    dropout.
+    dropout or caps its scores.
     """
     assert dropout == 0.0, "dropout needs another implementation"
+    assert softcap is None, "capped scores need another implementation"
     group_size = query.shape[1] // key.shape[1]
     if group_size > 1:
         key, value = (heads.repeat_interleave(group_size, dim=1) for heads in (key, value))

@@ -1,69 +1,77 @@
-"""Put a captioner together: the foundation's vision tower, a fresh projector and a fresh small LLaMA."""
+"""Put a captioner together: a trained vision tower, a fresh projector, and a language model, fresh or published."""
 
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 from transformers import (
-    CLIPModel,
     LlamaConfig,
     LlavaConfig,
     LlavaForConditionalGeneration,
+    PreTrainedConfig,
+    PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+from transformers.initialization import no_init_weights
 
 from imagetext.conversations import image_token_id
 from llava_train.config import LanguageModelConfig
-from llava_train.parts import inner_tower, num_image_tokens, num_patches
-from runtime.errors import UserError
-from runtime.pretrained import load_pretrained
+from llava_train.parts import inner_tower, num_patches
+from llava_train.towers import has_class_token, tower_weights
 from runtime.seeds import derive
 
 VISION_FEATURE_LAYER = -2
 """LLaVA-1.5 reads the last layer but one of its CLIP (`mm_vision_select_layer`)."""
 
 
-def load_tower(clip: Path, config: LanguageModelConfig) -> Any:
-    """Return the trained vision tower of a CLIP, a class that transformers names anew now and then.
-
-    Raises UserError when `clip` is no transformers CLIP directory, or an image alone fills the longest sequence.
-    """
-    tower = load_pretrained(CLIPModel, clip, model_types=["clip"], dtype=torch.float32).vision_model
-    _require_room_for_text(num_patches(tower.config), config.max_length_tokens)
-    return tower
-
-
 def build_captioner(
     tower: Any, tokenizer: PreTrainedTokenizerBase, config: LanguageModelConfig, *, seed: int, attention: str
 ) -> LlavaForConditionalGeneration:
-    """Return an untrained captioner on a trained vision tower; a pure function of its arguments."""
-    llava_config = LlavaConfig(
-        vision_config=tower.config.to_dict(),
-        text_config=_language_config(tokenizer, config).to_dict(),
-        image_token_index=image_token_id(tokenizer),
-        vision_feature_layer=VISION_FEATURE_LAYER,
-        vision_feature_select_strategy="default",
-        projector_hidden_act="gelu",
-    )
+    """Return a captioner with an untrained language model; a pure function of its arguments."""
+    llava_config = captioner_config(tower, _language_config(tokenizer, config), tokenizer)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive(seed, "captioner"))
         llava = LlavaForConditionalGeneration._from_config(llava_config, attn_implementation=attention)
-        _initialise(llava, config)
-    inner_tower(llava).load_state_dict(tower.state_dict())
-    llava.config.image_seq_length = num_image_tokens(llava)
+        nn.init.normal_(llava.model.language_model.embed_tokens.weight, std=config.embedding_std)
+        _initialise_projector(llava)
+    inner_tower(llava).load_state_dict(tower_weights(tower))
     return llava.eval()
 
 
-def _require_room_for_text(num_image_tokens: int, max_length_tokens: int) -> None:
-    if num_image_tokens >= max_length_tokens:
-        raise UserError(
-            f"no room for text beside the {num_image_tokens} tokens of one image",
-            where="language_model.max_length_tokens",
-            found=max_length_tokens,
-            wanted=f"more than {num_image_tokens}",
-            fix="Raise it, or take a vision tower of fewer patches",
-        )
+def join_captioner(
+    tower: Any, language_model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, seed: int, attention: str
+) -> LlavaForConditionalGeneration:
+    """Return a captioner of a published language model, whose weights it takes over without a copy, in their type.
+
+    The table has a row for every token already (`llava_train.language_models.widen_table`). The projector is
+    untrained, a pure function of the seed.
+    """
+    llava_config = captioner_config(tower, language_model.config, tokenizer)
+    with no_init_weights():
+        llava = LlavaForConditionalGeneration._from_config(llava_config, attn_implementation=attention)
+    llava.model.language_model.load_state_dict(language_model.base_model.state_dict(), assign=True)
+    llava.lm_head.load_state_dict(language_model.get_output_embeddings().state_dict(), assign=True)
+    inner_tower(llava).load_state_dict(tower_weights(tower), assign=True)
+    llava.tie_weights()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive(seed, "captioner"))
+        _initialise_projector(llava)
+    return llava.eval()
+
+
+def captioner_config(tower: Any, text_config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase) -> LlavaConfig:
+    """Return the config of LLaVA-1.5's construction: patches of the last layer but one, two layers of projector."""
+    config = LlavaConfig(
+        vision_config=tower.config.to_dict(),
+        text_config=text_config.to_dict(),
+        image_token_index=image_token_id(tokenizer),
+        vision_feature_layer=VISION_FEATURE_LAYER,
+        vision_feature_select_strategy="default" if has_class_token(tower) else "full",
+        projector_hidden_act="gelu",
+    )
+    config.pad_token_id = tokenizer.pad_token_id
+    config.image_seq_length = num_patches(tower.config)
+    return config
 
 
 def _language_config(tokenizer: PreTrainedTokenizerBase, config: LanguageModelConfig) -> LlamaConfig:
@@ -85,8 +93,7 @@ def _language_config(tokenizer: PreTrainedTokenizerBase, config: LanguageModelCo
 
 
 @torch.no_grad()
-def _initialise(llava: LlavaForConditionalGeneration, config: LanguageModelConfig) -> None:
-    nn.init.normal_(llava.model.language_model.embed_tokens.weight, std=config.embedding_std)
+def _initialise_projector(llava: LlavaForConditionalGeneration) -> None:
     for linear in (llava.model.multi_modal_projector.linear_1, llava.model.multi_modal_projector.linear_2):
         nn.init.xavier_uniform_(linear.weight)
         nn.init.zeros_(linear.bias)

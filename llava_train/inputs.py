@@ -1,10 +1,11 @@
 """What a run was started on, by fingerprint, so that it is never continued on something else."""
 
-import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
+from imagetext import files
 from llava_train.config import FineTuneConfig
+from llava_train.hub import local_folder
 from llava_train.pixels import PROCESSOR_FILES
 from runtime.atomic import write_json
 from runtime.errors import UserError
@@ -13,7 +14,9 @@ from runtime.run import Run
 
 FILE_NAME = "inputs.json"
 WEIGHT_PATTERNS = ("*.safetensors", "*.bin")
-"""Files of a tower's weights, in the order in which transformers prefers them."""
+"""Files of a model's weights, in the order in which transformers prefers them."""
+LANGUAGE_FILES = ("config.json", "tokenizer.json", "tokenizer.model", "tokenizer_config.json", "chat_template.jinja")
+"""Files besides the weights that decide what a language model reads and says."""
 
 
 def record_inputs(run: Run, config: FineTuneConfig) -> None:
@@ -35,42 +38,40 @@ def refuse_other_inputs(run: Run, config: FineTuneConfig) -> None:
 
 
 def fingerprints(config: FineTuneConfig) -> Mapping[str, str]:
-    """Return the SHA-256 of each input file by its name: the vision tower's, then the conversations of all phases."""
-    return {name: _sha256(path) for name, path in _input_files(config)}
+    """Return the SHA-256 of each input file by its name: the models' first, then the conversations of all phases."""
+    return {name: files.sha256(path) for name, path in _input_files(config)}
 
 
 def _input_files(config: FineTuneConfig) -> Iterator[tuple[str, Path]]:
-    for path in [*_weight_files(config.vision_tower), *_processor_files(config.vision_tower)]:
+    tower = local_folder(config.vision_tower)
+    for path in [*_weight_files(tower), *_present(tower, PROCESSOR_FILES)]:
         yield f"vision_tower/{path.name}", path
+    if config.pretrained_language_model is not None:
+        language_model = local_folder(config.pretrained_language_model)
+        for path in [*_weight_files(language_model), *_present(language_model, LANGUAGE_FILES)]:
+            yield f"pretrained_language_model/{path.name}", path
     for file_name in dict.fromkeys(name for phase in config.phases for name in config.phase(phase).conversations):
         yield f"data/{file_name}", config.data / file_name
 
 
 def _weight_files(folder: Path) -> list[Path]:
     groups = (sorted(folder.glob(pattern)) for pattern in WEIGHT_PATTERNS)
-    files = next((group for group in groups if group), [])
-    if not files:
-        wanted = "a CLIP saved by transformers, with its weights"
+    found = next((group for group in groups if group), [])
+    if not found:
+        wanted = "a model saved by transformers, with its weights"
         raise UserError("no weights here", where=folder, found=f"no {' and no '.join(WEIGHT_PATTERNS)}", wanted=wanted)
-    return files
+    return found
 
 
-def _processor_files(folder: Path) -> list[Path]:
-    return [folder / name for name in PROCESSOR_FILES if (folder / name).exists()]
-
-
-def _sha256(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except FileNotFoundError:
-        raise UserError("input is missing", where=path, found="no such file") from None
+def _present(folder: Path, names: Iterable[str]) -> list[Path]:
+    return [folder / name for name in names if (folder / name).exists()]
 
 
 def _require_same(run: Run, config: FineTuneConfig, name: str, found: str, wanted: str) -> None:
     if found != wanted:
         place, _, file_name = name.partition("/")
-        folder = config.vision_tower if place == "vision_tower" else config.data
+        folders = {"vision_tower": config.vision_tower, "data": config.data}
+        folder = folders.get(place, Path(config.pretrained_language_model or ""))
         raise UserError(
             f"{run.folder} was started on another {name}",
             where=folder / file_name,

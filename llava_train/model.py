@@ -17,6 +17,7 @@ from imagetext.tokenizers import load_hf_tokenizer
 from llava_train.attention import captioner_attention
 from llava_train.construction import require_known_construction
 from llava_train.generation import Answer, generate
+from llava_train.parity import check_example
 from llava_train.parts import num_image_tokens
 from llava_train.pixels import Normaliser, PixelGeometry, read_geometry
 from runtime.device import DeviceName, pick_device
@@ -100,7 +101,8 @@ def load_captioner(
 ) -> LoadedCaptioner:
     """Load a `LlavaForConditionalGeneration` directory: ours or any other with a LLaMA-3 template.
 
-    Raises UserError when the folder holds no such model, one with missing weights, or one of another construction.
+    Raises UserError when the folder holds no such model, one with missing weights, one of another construction, or one
+    whose prompts are no longer rendered as in training.
     """
     chosen = pick_device(device)
     require_known_construction(folder)
@@ -113,9 +115,11 @@ def load_captioner(
     ).eval()
     nn.Module.to(llava, chosen)
     geometry = read_geometry(folder)
+    tokenizer = load_hf_tokenizer(folder)
+    check_example(folder, tokenizer, num_image_tokens(llava))
     return LoadedCaptioner(
         llava=llava,
-        tokenizer=load_hf_tokenizer(folder),
+        tokenizer=tokenizer,
         geometry=geometry,
         normaliser=Normaliser(geometry).to(chosen),
         device=chosen,

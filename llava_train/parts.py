@@ -3,17 +3,19 @@
 from typing import Any, cast
 
 from torch import nn
-from transformers import CLIPVisionConfig, LlamaConfig, LlavaForConditionalGeneration
+from transformers import CLIPVisionConfig, LlavaForConditionalGeneration, SiglipVisionConfig
+
+VisionConfig = CLIPVisionConfig | SiglipVisionConfig
 
 
-def vision_config(llava: LlavaForConditionalGeneration) -> CLIPVisionConfig:
+def vision_config(llava: LlavaForConditionalGeneration) -> VisionConfig:
     """Return the shape of the vision tower."""
-    return cast(CLIPVisionConfig, llava.config.vision_config)
+    return cast(VisionConfig, llava.config.vision_config)
 
 
-def language_config(llava: LlavaForConditionalGeneration) -> LlamaConfig:
-    """Return the shape of the language model."""
-    return cast(LlamaConfig, llava.config.text_config)
+def language_config(llava: LlavaForConditionalGeneration) -> Any:
+    """Return the shape of the language model, each kind of which has a class of its own."""
+    return llava.config.text_config
 
 
 def num_image_tokens(llava: LlavaForConditionalGeneration) -> int:
@@ -21,9 +23,14 @@ def num_image_tokens(llava: LlavaForConditionalGeneration) -> int:
     return num_patches(vision_config(llava))
 
 
-def num_patches(config: CLIPVisionConfig) -> int:
+def num_patches(config: VisionConfig) -> int:
     """Return the number of patches that a vision tower cuts one image into."""
     return (cast(int, config.image_size) // cast(int, config.patch_size)) ** 2
+
+
+def num_class_tokens(llava: LlavaForConditionalGeneration) -> int:
+    """Return how many tokens of the tower stand before the patches: one in CLIP, none in SigLIP."""
+    return int(llava.config.vision_feature_select_strategy == "default")
 
 
 def inner_tower(llava: LlavaForConditionalGeneration) -> Any:
@@ -32,7 +39,11 @@ def inner_tower(llava: LlavaForConditionalGeneration) -> Any:
 
 
 def vision_modules(llava: LlavaForConditionalGeneration) -> tuple[nn.Module, nn.Module, list[nn.Module]]:
-    """Return the tower's embeddings, its first norm, and its layers up to the feature layer (-2: all but the last)."""
+    """Return the tower's embeddings, its first norm, and its layers up to the feature layer (-2: all but the last).
+
+    SigLIP has no norm before its layers.
+    """
     tower = inner_tower(llava)
     num_layers = vision_config(llava).num_hidden_layers + 1 + cast(int, llava.config.vision_feature_layer)
-    return tower.embeddings, tower.pre_layrnorm, list(tower.encoder.layers[:num_layers])
+    first_norm = getattr(tower, "pre_layrnorm", nn.Identity())
+    return tower.embeddings, first_norm, list(tower.encoder.layers[:num_layers])

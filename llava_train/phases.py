@@ -7,33 +7,47 @@ in alignment; the miniature presets say in their headers where and why they depa
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
-from safetensors.torch import save_file
+import torch
+from peft.tuners.lora import LoraModel
 from transformers import LlavaForConditionalGeneration, PreTrainedTokenizerBase
 
-from imagetext.conversations import Conversation, Rendered, render_plain, render_training
-from llava_train.attention import captioner_attention
-from llava_train.build import build_captioner, load_tower
+from imagetext.picture_store import PictureStore
+from llava_train.assembly import assemble, load_foundations, prepare_run_tokenizer
+from llava_train.attention import captioner_attention, require_packable
+from llava_train.batch import collate
+from llava_train.compute import CaptionerCost
 from llava_train.config import PHASES, FineTuneConfig, PhaseConfig, PhaseName
-from llava_train.corpus import Corpus, prepare_tokenizer, read_corpus
+from llava_train.corpus import Corpus, open_pictures, read_corpus
+from llava_train.evaluation import Evaluation, Reading, open_evaluation
 from llava_train.export import export_captioner
+from llava_train.hand_over import HandOver
+from llava_train.hub import local_folder
 from llava_train.inputs import record_inputs, refuse_other_inputs
+from llava_train.lora import add_adapters, merge_adapters
 from llava_train.network import SupervisedCaptioner
 from llava_train.parts import num_image_tokens, vision_modules
 from llava_train.pixels import Normaliser, PixelGeometry, read_geometry
+from llava_train.recompute import recompute_blocks
+from llava_train.renderers import check_conversations, open_renderer
 from llava_train.source import ConversationSource
 from llava_train.task import AnswerTask
-from runtime.atomic import atomic_path
-from runtime.checkpoints import load_weights
+from llava_train.workload import Workload
+from runtime.checkpoints import load_weights, tied_once, write_weights
 from runtime.device import pick_device
 from runtime.launch import is_main_process
-from runtime.loop import fit
+from runtime.loop import FitResult, fit
 from runtime.run import Run
+from runtime.seeds import derive
 
-PLACES = ("output_dir", "data", "vision_tower")
+PLACES = ("output_dir", "data", "vision_tower", "pretrained_language_model")
 """Where things lie may change between two starts; what the files hold may not (`llava_train.inputs`)."""
 LOOP_PLACES = ("loop.device", "loop.wandb", "loop.checkpoint_every_updates", "loop.keep_last")
+PUBLISHED_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+CHECKED_CONVERSATIONS = 50_000
+"""Conversations of a phase that are checked before training, seconds of work; one that is not is a bad sample later."""
 WEIGHTS = "model.safetensors"
 """What a finished phase leaves for the next one, in `phases/<name>/`."""
 
@@ -45,15 +59,17 @@ class Workbench:
     config: FineTuneConfig
     run: Run
     corpus: Corpus
+    pictures: PictureStore
     tokenizer: PreTrainedTokenizerBase
     geometry: PixelGeometry
-    llava: LlavaForConditionalGeneration
-    """Trained in place, phase after phase."""
+    captioner: HandOver[LlavaForConditionalGeneration]
+    """Trained phase after phase."""
 
 
 def fine_tune(config: FineTuneConfig) -> Path:
     """Run the phases that are not finished yet and publish the captioner; return the published folder."""
-    excludes = [*PLACES, *(f"{phase}.{field}" for phase in PHASES for field in LOOP_PLACES)]
+    excluded = ("plan", "preview", "num_workers")
+    excludes = [*PLACES, *excluded, *(f"{phase}.{field}" for phase in PHASES for field in LOOP_PLACES)]
     run = Run.open(config.output_dir, config, identity_excludes=excludes)
     if is_main_process():
         refuse_other_inputs(run, config)
@@ -63,56 +79,118 @@ def fine_tune(config: FineTuneConfig) -> Path:
     # All are built before the first phase trains, so that what is wrong with the last one's data shows now; each leaves
     # the memory with its phase.
     sources = {name: _source(bench, name) for name in config.phases}
-    facts = {name: _complete_phase(bench, name, sources.pop(name)) for name in config.phases}
+    evaluations = {name: _evaluation(bench, name) for name in config.phases}
+    facts = {name: _complete_phase(bench, name, sources.pop(name), evaluations.pop(name)) for name in config.phases}
     if is_main_process():
-        export_captioner(bench.llava, bench.tokenizer, bench.geometry, run.export)
+        dtype = PUBLISHED_DTYPES[config.published_precision]
+        export_captioner(bench.captioner.llava(), bench.tokenizer, bench.geometry, run.export, dtype=dtype)
     run.finish(phases=facts)
     return run.export
 
 
 def _prepare(config: FineTuneConfig, run: Run) -> Workbench:
     corpus = read_corpus(config)
-    tower = load_tower(config.vision_tower, config.language_model)
-    geometry = replace(read_geometry(config.vision_tower), pad=config.pad_images)
+    pictures = open_pictures(config, corpus)
+    foundations = load_foundations(config)
+    geometry = replace(read_geometry(local_folder(config.vision_tower)), pad=config.pad_images)
     device = pick_device(config.phase(config.phases[0]).loop.device)
     # First of what depends on the inputs, and after the checks, so that a mistake can be put right in the same folder.
     if is_main_process():
         record_inputs(run, config)
-    tokenizer = prepare_tokenizer(run.folder / "tokenizer", corpus, config.language_model.vocab_size)
-    llava = build_captioner(
-        tower, tokenizer, config.language_model, seed=config.seed, attention=captioner_attention(device)
+    tokenizer = prepare_run_tokenizer(config, corpus, run.folder / "tokenizer")
+    attention = captioner_attention(device)
+    captioner = HandOver(
+        assemble(config, foundations, tokenizer, attention=attention),
+        lambda: assemble(config, load_foundations(config), tokenizer, attention=attention),
     )
-    return Workbench(config=config, run=run, corpus=corpus, tokenizer=tokenizer, geometry=geometry, llava=llava)
+    return Workbench(
+        config=config,
+        run=run,
+        corpus=corpus,
+        pictures=pictures,
+        tokenizer=tokenizer,
+        geometry=geometry,
+        captioner=captioner,
+    )
 
 
-def _complete_phase(bench: Workbench, name: PhaseName, source: ConversationSource) -> Mapping[str, object]:
-    """Train one phase in place, or load what it ended with; return what is known of it."""
+def _complete_phase(
+    bench: Workbench, name: PhaseName, source: ConversationSource, evaluation: Evaluation
+) -> Mapping[str, object]:
+    """Train one phase, or load what it ended with; return what is known of it."""
     phase = bench.config.phase(name)
     run = Run.open(bench.run.folder / "phases" / name, phase, identity_excludes=LOOP_PLACES)
     if run.finished():
-        load_weights(run.folder / WEIGHTS, bench.llava)
+        bench.captioner.load(run.folder / WEIGHTS)
         return run.facts()
-    freeze(bench.llava, phase)
+    llava, adapters = _prepare_phase(bench, name)
     result = fit(
         task=AnswerTask(),
-        model=SupervisedCaptioner(bench.llava, Normaliser(bench.geometry)),
+        # It was built or loaded to answer; blocks recompute, and adapters drop, only in training.
+        model=SupervisedCaptioner(llava, Normaliser(bench.geometry)).train(),
         source=source,
         config=phase.loop,
         run=run,
         seed=bench.config.seed,
-        learning_rate_multipliers={"llava.model.vision_tower.": phase.vision_tower_learning_rate_multiplier},
+        learning_rate_multipliers=_multipliers(phase),
+        workload=_workload(bench, llava),
+        heldout=evaluation.heldout,
+        on_update=evaluation.probe,
     )
-    if is_main_process():
-        with atomic_path(run.folder / WEIGHTS) as partial:
-            save_file(bench.llava.state_dict(), partial)
+    weights = run.folder / WEIGHTS
+    if adapters is not None and result.engine.is_sharded:
+        _merge_anew(bench, name, result, weights)
+    else:
+        if adapters is not None:
+            merge_adapters(adapters)
+        result.save_weights(weights, part="llava")
+        bench.captioner.finish_phase(weights, is_usable=not result.engine.is_sharded)
     run.finish(data=source.audit(), metrics=result.metrics)
     return run.facts()
 
 
+def _prepare_phase(bench: Workbench, name: PhaseName) -> tuple[LlavaForConditionalGeneration, LoraModel | None]:
+    """Return the captioner with the phase's parts let loose, and its adapters where it trains those."""
+    phase, llava = bench.config.phase(name), bench.captioner.llava()
+    freeze(llava, phase)
+    recompute_blocks(llava, phase.gradient_checkpointing)
+    if phase.lora is None:
+        return llava, None
+    return llava, add_adapters(llava, phase.lora, derive(bench.config.seed, "lora", name))
+
+
+def _merge_anew(bench: Workbench, name: PhaseName, result: FitResult, weights: Path) -> None:
+    """Merge adapters that ranks share out: whole weights and adapters go by way of a file into a new captioner."""
+    adapted = weights.with_name("adapted.safetensors")
+    result.save_weights(adapted, part="llava")
+    bench.captioner.drop()
+    llava, adapters = _prepare_phase(bench, name)
+    assert adapters is not None, "a phase with adapters has them again"
+    load_weights(adapted, llava)
+    merge_adapters(adapters)
+    if is_main_process():
+        write_weights(weights, tied_once(llava))
+    result.engine.wait_for_all()
+    if is_main_process():
+        adapted.unlink()
+    bench.captioner.finish_phase(weights, is_usable=True)
+
+
+def _multipliers(phase: PhaseConfig) -> dict[str, float]:
+    """Return the factors on the learning rate by the beginnings of the weights' names."""
+    return {
+        "llava.model.vision_tower.": phase.vision_tower_learning_rate_multiplier,
+        "llava.model.multi_modal_projector.": phase.projector_learning_rate_multiplier,
+    }
+
+
 def freeze(llava: LlavaForConditionalGeneration, phase: PhaseConfig) -> None:
-    """Let only the phase's parts move; of the vision tower, only what lies below the feature layer can."""
+    """Let only the phase's parts move; of the vision tower, only what lies below the feature layer can.
+
+    Under LoRA the language model's own weights stay frozen, its head with them.
+    """
     llava.requires_grad_(False)
-    if "language_model" in phase.trainable:
+    if "language_model" in phase.trainable and phase.lora is None:
         llava.model.language_model.requires_grad_(True)
         llava.lm_head.requires_grad_(True)
     if "projector" in phase.trainable:
@@ -123,23 +201,48 @@ def freeze(llava: LlavaForConditionalGeneration, phase: PhaseConfig) -> None:
             module.requires_grad_(True)
 
 
-def _source(bench: Workbench, name: PhaseName) -> ConversationSource:
+def _workload(bench: Workbench, llava: LlavaForConditionalGeneration) -> Workload:
+    pad_id, image_id = int(bench.tokenizer.pad_token_id), int(llava.config.image_token_id)
+    return Workload(CaptionerCost(llava), pad_id=pad_id, image_id=image_id)
+
+
+def _evaluation(bench: Workbench, name: PhaseName) -> Evaluation:
+    data, folder = bench.config.data, bench.run.folder / "phases" / name
+    images = data / bench.config.image_folder
+    return open_evaluation(bench.config.phase(name), _reading(bench, name), data=data, images=images, folder=folder)
+
+
+def _reading(bench: Workbench, name: PhaseName) -> Reading:
     phase = bench.config.phase(name)
-    num_tokens = num_image_tokens(bench.llava)
-    renderer = render_plain if phase.rendering == "plain" else render_training
+    llava = bench.captioner.llava()
+    if phase.packing:
+        require_packable(llava)
+    return Reading(
+        render=open_renderer(bench.config, name, bench.tokenizer, num_image_tokens(llava)),
+        collate=partial(
+            collate,
+            pad_id=int(bench.tokenizer.pad_token_id),
+            max_row_tokens=bench.config.longest_sequence_tokens if phase.packing else None,
+        ),
+        tokenizer=bench.tokenizer,
+        geometry=bench.geometry,
+    )
 
-    def render(record: Conversation) -> Rendered:
-        return renderer(record, bench.tokenizer, num_tokens)
 
-    return ConversationSource(
+def _source(bench: Workbench, name: PhaseName) -> ConversationSource:
+    phase, reading = bench.config.phase(name), _reading(bench, name)
+    check_conversations(bench.corpus[name].spread(CHECKED_CONVERSATIONS), reading.render)
+    source = ConversationSource(
         conversations=bench.corpus[name],
-        images=bench.config.data / bench.config.image_folder,
-        render=render,
+        pictures=bench.pictures,
+        render=reading.render,
         geometry=bench.geometry,
         loop=phase.loop,
-        max_length_tokens=bench.config.language_model.max_length_tokens,
-        pad_id=int(bench.tokenizer.pad_token_id),
+        collate=reading.collate,
         max_bad_share=bench.config.max_bad_share,
         seed_parts=(bench.config.seed, name),
         short_first=phase.short_first,
+        num_workers=bench.config.num_workers,
     )
+    source.refuse_missing_pictures()
+    return source

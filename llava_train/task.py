@@ -2,7 +2,6 @@
 
 import torch
 from torch import nn
-from torch.nn.functional import cross_entropy
 
 from imagetext.conversations import IGNORED_LABEL
 from llava_train.batch import ConversationBatch
@@ -18,8 +17,12 @@ class AnswerTask:
 
     def loss(self, model: nn.Module, batch: ConversationBatch, step: int, generator: torch.Generator) -> LossSum:
         """Return the cross-entropy summed over supervised tokens; nothing in it is random."""
-        logits = model(input_ids=batch.input_ids, labels=batch.labels, images=batch.images).float()
-        next_labels = batch.labels[:, 1:]
-        targets = next_labels[next_labels != IGNORED_LABEL]
-        correct = (logits.detach().argmax(-1) == targets).sum().float()
-        return LossSum(total=cross_entropy(logits, targets, reduction="sum"), metrics={"token_accuracy": correct})
+        sums = model(
+            input_ids=batch.input_ids,
+            labels=batch.labels,
+            images=batch.images,
+            position_ids=batch.position_ids,
+            sequence_starts=batch.sequence_starts,
+            longest_sequence_tokens=batch.longest_sequence_tokens,
+        )
+        return LossSum(total=sums.loss, metrics={"token_accuracy": sums.num_correct})

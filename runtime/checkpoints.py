@@ -1,8 +1,9 @@
 """Checkpoints that are whole or absent.
 
-    checkpoints/step-0000100/model.safetensors     every parameter and persistent buffer, shared ones once
-                             training_state.pt     optimizer, EMA, metrics since the last line, update number
-                             manifest.json         last: update, data fingerprint, size and SHA-256 of each file
+    checkpoints/step-0000100/model.safetensors          every parameter and persistent buffer, whole, tied ones once
+                             training_state.pt          EMA, metrics since the last line, and the optimizer's state
+                             optimizer-0-of-2.pt, ...   or, where ranks share it out, each one's part of that
+                             manifest.json              last: update, data, number of parts, size and SHA-256 of files
 
 A checkpoint is written under a partial name and renamed; `latest` returns only folders whose manifest agrees with
 their files.
@@ -11,7 +12,7 @@ their files.
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from runtime.atomic import atomic_directory, remove_partials
+from runtime.atomic import atomic_directory, atomic_path, remove_partials
 from runtime.errors import UserError
 from runtime.pretrained import read_tensors
 
@@ -41,29 +42,41 @@ class Checkpoint:
     """Which data it was trained on."""
     model_sha256: str
     """SHA-256 of its weights file."""
+    num_parts: int
+    """How many files the optimizer's state was shared out to; 0 where it lies in the training state."""
 
 
 def save(
     folder: Path,
     *,
     update: int,
-    model: nn.Module,
+    weights: Mapping[str, Tensor],
     training_state: Mapping[str, Any],
     data_fingerprint: str,
     keep_last: int,
+    add_parts: Callable[[Path], int] | None = None,
 ) -> Checkpoint:
-    """Write the checkpoint after `update` updates, then delete all but the newest `keep_last`."""
+    """Write the checkpoint after `update` updates, then delete all but the newest `keep_last`.
+
+    `add_parts` has all ranks write their `part_file` into the folder that it is given, and returns how many did.
+    """
     path = folder / f"step-{update:07d}"
     with atomic_directory(path) as partial:
-        save_file({name: tensor.contiguous() for name, tensor in _unshared(model).items()}, partial / MODEL_FILE)
+        num_parts = 0 if add_parts is None else add_parts(partial)
+        save_file({name: tensor.contiguous() for name, tensor in weights.items()}, partial / MODEL_FILE)
         torch.save(dict(training_state), partial / STATE_FILE)
-        files = {name: _describe(partial / name) for name in (MODEL_FILE, STATE_FILE)}
-        manifest = {"update": update, "data_fingerprint": data_fingerprint, "files": files}
+        files = {name: _describe(partial / name) for name in _file_names(num_parts)}
+        manifest = {"update": update, "data_fingerprint": data_fingerprint, "num_parts": num_parts, "files": files}
         (partial / MANIFEST_FILE).write_text(json.dumps(manifest, indent=2) + "\n")
     _delete_others(folder, path, keep_last)
     saved = _read(path)
     assert saved is not None, f"{path} was written whole"
     return saved
+
+
+def part_file(rank: int, num_parts: int) -> str:
+    """Return the name of the file with one rank's part of the optimizer's state."""
+    return f"optimizer-{rank}-of-{num_parts}.pt"
 
 
 def latest(folder: Path) -> Checkpoint | None:
@@ -72,20 +85,24 @@ def latest(folder: Path) -> Checkpoint | None:
     return next((checkpoint for checkpoint in found if checkpoint is not None), None)
 
 
-def load(checkpoint: Checkpoint, model: nn.Module) -> dict[str, Any]:
-    """Copy a checkpoint's weights into a model and return the training state.
-
-    Raises UserError naming the tensor, the shape found and the shape wanted when the model is another one.
-    """
-    load_weights(checkpoint.folder / MODEL_FILE, model)
-    state: dict[str, Any] = torch.load(checkpoint.folder / STATE_FILE, map_location="cpu", weights_only=True)
+def load_state(checkpoint: Checkpoint, rank: int) -> dict[str, Any]:
+    """Return a checkpoint's training state, with the part of the optimizer's that is this rank's as `optimizer`."""
+    state: dict[str, Any] = _read_state(checkpoint.folder / STATE_FILE)
+    if checkpoint.num_parts:
+        state["optimizer"] = _read_state(checkpoint.folder / part_file(rank, checkpoint.num_parts))
     return state
+
+
+def write_weights(file: Path, weights: Mapping[str, Tensor]) -> None:
+    """Write named tensors to a safetensors file, whole or not at all."""
+    with atomic_path(file) as partial:
+        save_file({name: tensor.detach().contiguous() for name, tensor in weights.items()}, partial)
 
 
 @torch.no_grad()
 def load_weights(file: Path, model: nn.Module) -> None:
     """Copy every tensor of a weights file into a model; names and shapes must agree exactly."""
-    found, wanted = read_tensors(file), _unshared(model)
+    found, wanted = read_tensors(file), tied_once(model)
     for name, tensor in wanted.items():
         if name not in found:
             raise UserError(f"no tensor {name!r} in the checkpoint", where=file, wanted=list(tensor.shape), fix=_FIX)
@@ -103,14 +120,22 @@ def load_weights(file: Path, model: nn.Module) -> None:
 _FIX = "The checkpoint belongs to a model of another shape; give the config it was trained with."
 
 
-def _unshared(model: nn.Module) -> dict[str, Tensor]:
-    """Return name -> tensor with tied parameters under their first name only; safetensors stores no aliases."""
+def tied_once(model: nn.Module) -> dict[str, Tensor]:
+    """Return name -> parameter or persistent buffer, tied ones by their first name: safetensors stores no aliases."""
     named, seen = {}, set()
     for name, tensor in model.state_dict(keep_vars=True).items():
         if id(tensor) not in seen:
             seen.add(id(tensor))
-            named[name] = tensor.detach()
+            named[name] = tensor
     return named
+
+
+def _file_names(num_parts: int) -> list[str]:
+    return [MODEL_FILE, STATE_FILE, *(part_file(rank, num_parts) for rank in range(num_parts))]
+
+
+def _read_state(file: Path) -> Any:
+    return torch.load(file, map_location="cpu", weights_only=True)
 
 
 def _delete_others(folder: Path, newest: Path, keep_last: int) -> None:
@@ -142,4 +167,5 @@ def _read(folder: Path) -> Checkpoint | None:
         update=manifest["update"],
         data_fingerprint=manifest["data_fingerprint"],
         model_sha256=manifest["files"][MODEL_FILE]["sha256"],
+        num_parts=manifest["num_parts"],
     )

@@ -1,83 +1,60 @@
 """The model as it is trained: on its device, in its precision, on its processes."""
 
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
 import torch
-from accelerate import Accelerator, DistributedDataParallelKwargs
 from accelerate.state import AcceleratorState
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 
 from runtime import launch, seeds
 from runtime.device import pick_device
 from runtime.errors import UserError
 from runtime.loop_config import LoopConfig
+from runtime.optimizer import freeze_and_group, set_learning_rate
+from runtime.parallelism import Parallelism
+from runtime.replicated import Replicated
+from runtime.storage import set_storage_types
 from runtime.task import CoupledTask, LossSum, Task
-
-_ACCELERATE_PRECISION = {"fp32": "no", "bf16": "bf16"}
-
-
-class TaskModule(nn.Module):
-    """A model and its task as one module, so that DDP and autocast wrap whatever the task calls on the model."""
-
-    def __init__(self, task: Task | CoupledTask, model: nn.Module):
-        super().__init__()
-        self.task = task
-        self.model = model
-        self._is_coupled = isinstance(task, CoupledTask)
-
-    def forward(self, batch: Any, step: int, generator: torch.Generator) -> LossSum | dict[str, Tensor]:
-        """Return the task's summed loss, or its features when its loss couples samples."""
-        # Looked up once: asking a protocol takes longer than a small layer.
-        produce: Any = self.task.features if self._is_coupled else self.task.loss  # type: ignore[union-attr]
-        return produce(self.model, batch, step, generator)
 
 
 class Engine:
-    """Prepare a task and its model with accelerate, and give the loop what depends on device and processes."""
+    """Prepare a task, its model and optimizer for all ranks, and give the loop what depends on device and processes."""
 
-    def __init__(self, task: Task | CoupledTask, model: nn.Module, config: LoopConfig):
-        self.device = pick_device(config.device)
+    def __init__(
+        self,
+        task: Task | CoupledTask,
+        model: nn.Module,
+        config: LoopConfig,
+        multipliers: Mapping[str, int | float] | None = None,
+    ):
         self.rank = launch.rank()
         self.world_size = launch.world_size()
         _check_division(config, self.world_size)
+        _check_sharding(config, task)
         _set_up_torch(config)
+        freeze_and_group(model, multipliers or {})
+        set_storage_types(model, config.frozen_weights)
         # accelerate keeps its settings in process-wide state; a second phase may ask for another precision.
         AcceleratorState._reset_state(reset_partial_state=True)
-        self._accelerator = Accelerator(
-            cpu=self.device.type == "cpu",
-            mixed_precision=_ACCELERATE_PRECISION[config.precision],
-            kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
-        )
-        if self.device.type == "cuda":
-            self.device = self._accelerator.device
+        build = _parallelism(config)
+        self._parallelism = build(task, model, config, multipliers or {}, pick_device(config.device))
         # accelerate sets the number of threads when it starts several CPU processes.
         torch.set_num_threads(config.threads)
-        self.model = model.to(self.device)
-        self.module: nn.Module = self._accelerator.prepare_model(TaskModule(task, model))
-        self._refuse_other_engine()
+        self._is_coupled = isinstance(task, CoupledTask)
+        self.device, self.model, self.optimizer = self._parallelism.device, model, self._parallelism.optimizer
 
-    def _refuse_other_engine(self) -> None:
-        """Refuse to train when accelerate prepared something else than what was asked for."""
-        wanted = DistributedDataParallel if self.world_size > 1 else TaskModule
-        if not isinstance(self.module, wanted) or self._accelerator.num_processes != self.world_size:
-            raise RuntimeError(
-                f"accelerate prepared {type(self.module).__name__} on {self._accelerator.num_processes} processes; "
-                f"asked for {wanted.__name__} on {self.world_size}"
-            )
+    @property
+    def is_sharded(self) -> bool:
+        """Whether a rank holds only its share of the training, so that the model can't be used by itself."""
+        return self._parallelism.is_sharded
 
-    @contextmanager
-    def gradients_shared(self, now: bool) -> Iterator[None]:
-        """Let the next backward pass average gradients over ranks, or leave them local."""
-        if now or self.world_size == 1:
-            yield
-        else:
-            with self._accelerator.no_sync(self.module):
-                yield
+    def gradients_shared(self, now: bool) -> AbstractContextManager[None]:
+        """Surround one forward and backward pass; `now` says that it is the update's last."""
+        return self._parallelism.gradients_shared(now)
 
     def forward(self, batch: Any, seed: int, step: int, position: int) -> Any:
         """Run the task on one microbatch with noise derived from (seed, step, position).
@@ -87,7 +64,45 @@ class Engine:
         """
         noise = seeds.torch_generator(seed, "noise", step, position, device=self.device.type)
         self._seed_dropout(seeds.derive(seed, "dropout", step, position))
-        return self.module(batch, step, noise)
+        outputs = self._parallelism.module(batch, step, noise)
+        return outputs if self._is_coupled else LossSum(**outputs)
+
+    def backward(self, loss: Tensor) -> None:
+        """Add the gradient of a loss to the update's. Ranks average what is wanted as a sum."""
+        self._parallelism.backward(loss)
+
+    def clear_gradients(self) -> None:
+        """Forget the gradients of the update before."""
+        self._parallelism.clear_gradients()
+
+    def gradient_norm(self) -> Tensor | None:
+        """Return the norm of the update's gradient; None where only `step` computes it."""
+        return self._parallelism.gradient_norm()
+
+    def step(self, learning_rate: float, grad_norm: float | None) -> float:
+        """Clip, step and return the norm before clipping; one that is not finite says that no step was taken."""
+        set_learning_rate(self.optimizer, learning_rate)
+        return self._parallelism.step(grad_norm)
+
+    def whole_weights(self, names: Iterable[tuple[str, Tensor]]) -> dict[str, Tensor]:
+        """Return the given parameters and buffers put together from all ranks; nothing on other ranks than the main.
+
+        Sharded ones come to the main process's own memory one by one.
+        """
+        weights = {}
+        for name, tensor in names:
+            whole = self._parallelism.whole(tensor)
+            if self.rank == 0:
+                weights[name] = whole.cpu() if self.is_sharded else whole
+        return weights
+
+    def optimizer_state(self) -> dict[str, Any]:
+        """Return the optimizer's state, or this rank's share of it."""
+        return self._parallelism.optimizer_state()
+
+    def load_optimizer_state(self, state: Mapping[str, Any]) -> None:
+        """Take over what `optimizer_state` returned on this rank."""
+        self._parallelism.load_optimizer_state(state)
 
     def to_device(self, batch: Any) -> Any:
         """Return a batch dataclass with its tensors on the device."""
@@ -126,7 +141,8 @@ class Engine:
 
     def wait_for_all(self) -> None:
         """Return when every rank has come here."""
-        self._accelerator.wait_for_everyone()
+        if self.world_size > 1:
+            torch.distributed.barrier(device_ids=[self.device.index] if self.device.type == "cuda" else None)
 
     def _seed_dropout(self, seed: int) -> None:
         # torch.manual_seed also looks for every other kind of device, at 0.1 ms a call.
@@ -140,6 +156,30 @@ def _check_division(config: LoopConfig, world_size: int) -> None:
     if config.batch_size % unit:
         wanted = f"a multiple of {unit} ({world_size} ranks x microbatches of {config.microbatch_size or 1})"
         raise UserError("does not divide over the ranks", where="batch_size", found=config.batch_size, wanted=wanted)
+
+
+def _check_sharding(config: LoopConfig, task: Task | CoupledTask) -> None:
+    if config.sharding == "none":
+        return
+    if not launch.is_launched():
+        fix = "Start it as `torchrun --nproc-per-node GPUS -m ...`, one GPU included"
+        raise UserError("no launcher started this process", where="sharding", found=config.sharding, fix=fix)
+    if isinstance(task, CoupledTask):
+        wanted = "none: features of other ranks' samples are computed twice from whole weights"
+        raise UserError("this loss couples samples", where="sharding", found=config.sharding, wanted=wanted)
+
+
+def _parallelism(config: LoopConfig) -> Callable[..., Parallelism]:
+    # Imported where they are asked for: DeepSpeed takes seconds, and not everybody has it.
+    if config.sharding == "fsdp2":
+        from runtime.fully_sharded import FullySharded
+
+        return FullySharded
+    if config.sharding in ("zero2", "zero3"):
+        from runtime.zero_sharded import ZeroSharded
+
+        return ZeroSharded
+    return Replicated
 
 
 def _set_up_torch(config: LoopConfig) -> None:

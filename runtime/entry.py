@@ -14,7 +14,8 @@ EXIT_INTERRUPTED = 130
 # CPU are plain ones.
 _OUT_OF_MEMORY_CLASSES = ("MemoryError", "OutOfMemoryError")
 _OUT_OF_MEMORY_TEXTS = re.compile(
-    r"DefaultCPUAllocator: can't allocate memory|DataLoader worker .* is killed by signal: (Killed|Bus error)"
+    r"DefaultCPUAllocator: can't allocate memory"
+    r"|DataLoader worker .*(is killed by signal: (Killed|Bus error)|exited unexpectedly)"
 )
 
 

@@ -64,14 +64,14 @@ def _count_all(engine: Engine, task: Task | CoupledTask, microbatches: Sequence[
 
 
 def _independent(forward: _Forward, count: int) -> UpdateSums:
-    # DDP averages over ranks what is wanted as a sum.
+    # Ranks average what is wanted as a sum.
     divisor = count / forward.engine.world_size
     totals: list[Tensor] = []
     metrics: dict[str, Tensor] = {}
     for index in range(len(forward.batches)):
         with forward.engine.gradients_shared(forward.is_last(index)):
             sums: LossSum = forward(index)
-            (sums.total.float() / divisor).backward()
+            forward.engine.backward(sums.total.float() / divisor)
         totals.append(sums.total.detach())
         for name, value in sums.metrics.items():
             metrics[name] = metrics[name] + value if name in metrics else value
@@ -97,7 +97,7 @@ def _coupled(forward: _Forward, task: CoupledTask, count: int) -> UpdateSums:
         with engine.gradients_shared(forward.is_last(index)):
             again = features if alone else forward(index)
             share = _surrogate(again, pulls, starts, is_first=engine.rank == 0 and index == 0)
-            (share * engine.world_size).backward()
+            engine.backward(share * engine.world_size)
         for name in starts:
             starts[name] += len(features[name])
     # Every rank computed the same loss of the same global batch; the sum over ranks must hold it once.

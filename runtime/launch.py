@@ -22,6 +22,11 @@ def world_size() -> int:
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
+def is_launched() -> bool:
+    """Tell whether a launcher started this process, alone or among others."""
+    return "RANK" in os.environ
+
+
 def is_main_process() -> bool:
     """Tell whether this process writes the files that all processes share."""
     return rank() == 0

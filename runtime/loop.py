@@ -1,14 +1,19 @@
 """The one training loop: count, gradients, guard, step, log, save."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 
 from torch import nn
 
+from runtime.checkpoints import tied_once, write_weights
 from runtime.ema import Ema
+from runtime.engine import Engine
+from runtime.heldout import Heldout, heldout_loss
 from runtime.keeper import Keeper
+from runtime.launch import is_main_process
 from runtime.loop_config import LoopConfig
-from runtime.recorder import Recorder
+from runtime.recorder import Recorder, Workload
 from runtime.run import Run
 from runtime.source import BatchSource
 from runtime.stop_signal import EXIT_TERMINATED, StopSignal
@@ -26,13 +31,28 @@ class FitResult:
     """A trained model."""
 
     model: nn.Module
-    """The model given to `fit`, trained in place."""
+    """The model given to `fit`, trained in place; of no use by itself when ranks share it out."""
     ema: Ema | None
     """Its averaged weights, when asked for."""
     num_updates: int
     """Updates it has seen."""
     metrics: dict[str, int | float]
     """The last line of metrics."""
+    engine: Engine = field(repr=False)
+    """What holds the weights, whole or shared out."""
+
+    def save_weights(self, file: Path, *, part: str = "") -> None:
+        """Write the trained weights to a safetensors file, whole or not at all, however ranks share them out.
+
+        Every rank calls this; the main process writes, and none returns before it has. `part` names a part of the
+        model ("llava"), whose weights alone are written, under the names they have in it.
+        """
+        prefix = f"{part}." if part else ""
+        named = ((name, tensor) for name, tensor in tied_once(self.model).items() if name.startswith(prefix))
+        weights = self.engine.whole_weights((name.removeprefix(prefix), tensor) for name, tensor in named)
+        if is_main_process():
+            write_weights(file, weights)
+        self.engine.wait_for_all()
 
 
 def fit(  # noqa: PLR0913 (the whole of what training needs, each named at the call)
@@ -45,6 +65,8 @@ def fit(  # noqa: PLR0913 (the whole of what training needs, each named at the c
     seed: int,
     learning_rate_multipliers: Mapping[str, int | float] | None = None,
     flops_per_sample: int | float | None = None,
+    workload: Workload | None = None,
+    heldout: Heldout | None = None,
     on_update: OnUpdate | None = None,
 ) -> FitResult:
     """Train a model in place, from the run's latest checkpoint when it has one.
@@ -52,20 +74,37 @@ def fit(  # noqa: PLR0913 (the whole of what training needs, each named at the c
     Killed at any moment and started again, the run continues and ends as the undisturbed one would have. SIGTERM
     saves a checkpoint and leaves with exit code 143. Raises NonFiniteError before the update that a non-finite loss
     or gradient would spoil, UserError when the run's data or model changed.
+
+    The seconds of `heldout` and `on_update` count in no rate; `workload` says what the others are rates of.
     """
+    keeper = Keeper(run, config, source)
+    keeper.restore_weights(model)
     training = Training(task, model, config, seed, learning_rate_multipliers or {})
-    keeper = Keeper(training, run, config, source)
-    start = keeper.resume()
-    with Recorder(run, config, training, start, flops_per_sample) as recorder, StopSignal() as stop:
+    start = keeper.resume(training)
+
+    def measure(update: int) -> Mapping[str, int | float]:
+        found: dict[str, int | float] = {}
+        if heldout is not None and heldout.is_due(update, config.num_updates):
+            found.update(heldout_loss(training.engine, task, heldout, seed=seed))
+        if on_update is not None:
+            found.update(on_update(update, training.engine.model, training.ema))
+        return found
+
+    with Recorder(run, config, training, start, flops_per_sample, workload) as recorder, StopSignal() as stop:
         updates = source.updates(start, rank=training.engine.rank, world_size=training.engine.world_size)
         for step in range(start, config.num_updates):
             microbatches = recorder.timed_next(updates)
             stopping = recorder.measured(lambda: training.update(step, microbatches, stop=stop.received))  # noqa: B023
-            extra = {} if on_update is None else on_update(step + 1, training.engine.model, training.ema)
+            extra = recorder.apart(lambda: measure(step + 1))  # noqa: B023
             recorder.after_update(step + 1, extra)
             if stopping or keeper.is_due(step + 1):
-                keeper.save(step + 1)
+                keeper.save(training, step + 1)
             if stopping and step + 1 < config.num_updates:
                 raise SystemExit(EXIT_TERMINATED)
-    result = training.engine.model, training.ema
-    return FitResult(model=result[0], ema=result[1], num_updates=config.num_updates, metrics=recorder.last_line())
+    return FitResult(
+        model=training.engine.model,
+        ema=training.ema,
+        num_updates=config.num_updates,
+        metrics=recorder.last_line(),
+        engine=training.engine,
+    )

@@ -1,7 +1,8 @@
 """What a user may choose about a training run."""
 
 from dataclasses import dataclass
-from typing import Literal
+from pathlib import Path
+from typing import Literal, NoReturn
 
 from runtime.errors import UserError
 
@@ -36,6 +37,16 @@ class LoopConfig:
     """Gradients with a larger global norm are scaled down to it; null leaves them alone."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """Precision of the forward and backward pass; weights, losses, EMA and optimizer state are float32 in both."""
+    sharding: Literal["none", "zero2", "zero3", "fsdp2"] = "none"
+    """What ranks share out instead of each holding it whole: zero2 (DeepSpeed) gradients and optimizer state, zero3
+    (DeepSpeed) and fsdp2 (PyTorch) the weights too. Needs a start by torchrun.
+    """
+    deepspeed_config: Path | None = None
+    """JSON file of DeepSpeed's own settings for zero2 and zero3; null takes the one in configs/deepspeed. Batch sizes,
+    clipping and precision are filled in from here.
+    """
+    frozen_weights: Literal["fp32", "bf16"] = "fp32"
+    """How weights that do not train are stored; bf16 halves their memory and rounds them, and needs that precision."""
     ema_decay: float | None = None
     """Decay per update of an exponential moving average of the weights; null keeps none."""
     checkpoint_every_updates: int = 500
@@ -78,8 +89,29 @@ class LoopConfig:
         if self.microbatch_size is not None:
             divides = self.microbatch_size >= 1 and self.batch_size % self.microbatch_size == 0
             _require("microbatch_size", self.microbatch_size, divides, f"a divisor of batch_size {self.batch_size}")
+        self._check_storage()
+
+    def _check_storage(self) -> None:
+        """Refuse fields about how weights are held that contradict each other."""
+        is_deepspeed = self.sharding in ("zero2", "zero3")
+        if self.ema_decay is not None and self.sharding != "none":
+            _refuse("an average is kept of whole weights only", "ema_decay", self.ema_decay, "null, or sharding none")
+        if self.deepspeed_config is not None and not is_deepspeed:
+            wanted = f"null under sharding {self.sharding}, or zero2 or zero3"
+            _refuse("nobody would read it", "deepspeed_config", str(self.deepspeed_config), wanted)
+        if self.frozen_weights == "bf16" and self.precision == "fp32":
+            _refuse(
+                "frozen weights of a lower precision than the others", "frozen_weights", "bf16", "fp32, as precision"
+            )
+        if is_deepspeed and self.precision == "bf16" and self.frozen_weights == "fp32":
+            wanted = "bf16: under DeepSpeed all weights that compute are stored in bf16, those trained beside fp32 ones"
+            _refuse("DeepSpeed can't keep them so", "frozen_weights", "fp32", wanted)
 
 
 def _require(name: str, found: object, holds: bool, wanted: str) -> None:
     if not holds:
         raise UserError("out of range", where=name, found=found, wanted=wanted)
+
+
+def _refuse(what: str, name: str, found: object, wanted: str) -> NoReturn:
+    raise UserError(what, where=name, found=found, wanted=wanted)

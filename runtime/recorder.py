@@ -1,12 +1,15 @@
 """What a training run tells the world: metric lines, speed, progress, wandb."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, TypeVar
 
+import torch
+
 from runtime.atomic import write_json
 from runtime.flops import FlopLedger
+from runtime.hardware import peak_flops_per_second
 from runtime.launch import is_main_process
 from runtime.loop_config import LoopConfig
 from runtime.metrics import JsonLines
@@ -17,6 +20,11 @@ from runtime.wandb_writer import WandbWriter
 
 T = TypeVar("T")
 
+Workload = Callable[[Any], Mapping[str, int | float]]
+"""What a microbatch holds, counts by plural names such as `images`; each becomes a rate. `flops` among them is its
+useful work, forward and backward.
+"""
+
 FLOPS_FILE = "flops.json"
 _SECONDS_BETWEEN_REPORTS = 1.0
 
@@ -25,13 +33,22 @@ class Recorder:
     """Write metrics.jsonl (a pure function of config and data), speed.jsonl (of the machine), progress and wandb."""
 
     def __init__(
-        self, run: Run, config: LoopConfig, training: Training, start: int, flops_per_sample: int | float | None
+        self,
+        run: Run,
+        config: LoopConfig,
+        training: Training,
+        start: int,
+        flops_per_sample: int | float | None,
+        workload: Workload | None = None,
     ):
         self._run, self._config, self._training, self._start = run, config, training, start
         self._writes = is_main_process()
         self._metrics = JsonLines(run.folder / METRICS_FILE)
         self._speed = JsonLines(run.folder / SPEED_FILE)
         self._flops_per_sample = flops_per_sample
+        self._workload = workload
+        self._amounts: dict[str, float] = {}
+        self._peak = _peak_of_all(config, training)
         self._waited_seconds = 0.0
         self._window_started = time.monotonic()
         self._window_update = start
@@ -55,16 +72,26 @@ class Recorder:
         self._progress.__exit__(kind, error, trace)
         self._wandb.close()
 
-    def timed_next(self, updates: Iterator[T]) -> T:
-        """Return the next update's microbatches, counting the time waited for them."""
+    def timed_next(self, updates: Iterator[Sequence[T]]) -> Sequence[T]:
+        """Return the next update's microbatches, counting what they hold and the time waited for them."""
         asked = time.monotonic()
         for microbatches in updates:
             self._waited_seconds += time.monotonic() - asked
+            self._count(microbatches)
             return microbatches
         raise RuntimeError("the batch source ended before the last update; sources are endless")
 
+    def apart(self, work: Callable[[], T]) -> T:
+        """Do work that is no training, such as an evaluation: its seconds count in no rate."""
+        began = time.monotonic()
+        result = work()
+        self._window_started += time.monotonic() - began
+        return result
+
     def measured(self, update: Callable[[], T]) -> T:
         """Take an update; the first one of a run is counted by the FLOP ledger when its cost is not known."""
+        if self._workload is not None:
+            return update()
         if self._flops_per_sample is None:
             self._flops_per_sample = self._run.read(FLOPS_FILE).get("flops_per_sample")
         if self._flops_per_sample is not None:
@@ -90,13 +117,21 @@ class Recorder:
         self._write(self._metrics, {**facts, "learning_rate": self._training.learning_rate(update - 1)})
         speed = self._measure_speed(update)
         self._write(self._speed, {"update": update, **speed})
-        self._progress.show({"loss": averages["loss"], "samples/s": speed["samples_per_second"]})
+        shown = {"loss": averages["loss"], "samples/s": speed["samples_per_second"]}
+        self._progress.show(shown | ({"MFU": speed["mfu"]} if "mfu" in speed else {}))
         self._report(update, averages["loss"], speed)
 
     def last_line(self) -> dict[str, int | float]:
         """Return the last line of averaged metrics, also when this start had nothing left to do."""
         lines = [row for row in self._metrics.rows() if "loss" in row]
         return lines[-1] if lines else {}
+
+    def _count(self, microbatches: Sequence[Any]) -> None:
+        if self._workload is None:
+            return
+        for microbatch in microbatches:
+            for name, amount in self._workload(microbatch).items():
+                self._amounts[name] = self._amounts.get(name, 0.0) + amount
 
     def _write(self, file: JsonLines, row: Mapping[str, Any]) -> None:
         if self._writes:
@@ -107,14 +142,28 @@ class Recorder:
         now = time.monotonic()
         seconds = max(now - self._window_started, 1e-9)
         samples = (update - self._window_update) * self._config.batch_size
+        amounts = self._amounts_of_all()
+        flops = amounts.pop("flops", samples * (self._flops_per_sample or 0.0))
         speed = {
             "samples_per_second": samples / seconds,
             "seconds_per_update": seconds / (update - self._window_update),
-            "flops_per_second": samples / seconds * (self._flops_per_sample or 0.0),
+            "flops_per_second": flops / seconds,
             "waiting_share": self._waited_seconds / seconds,
+            **{f"{name}_per_second": amount / seconds for name, amount in amounts.items()},
         }
+        if self._peak is not None:
+            speed["mfu"] = speed["flops_per_second"] / self._peak
         self._window_started, self._window_update, self._waited_seconds = now, update, 0.0
         return speed
+
+    def _amounts_of_all(self) -> dict[str, float]:
+        """Return what the window's microbatches held on all ranks, and count anew."""
+        names = sorted(self._amounts)
+        engine = self._training.engine
+        # Ranks count the same names: each asks the same workload about batches of one kind.
+        mine = torch.tensor([self._amounts[name] for name in names], dtype=torch.float64, device=engine.device)
+        self._amounts.clear()
+        return dict(zip(names, engine.sum_over_ranks(mine).tolist())) if names else {}
 
     def _report(self, update: int, loss: float, speed: Mapping[str, int | float]) -> None:
         done = update == self._config.num_updates
@@ -125,3 +174,11 @@ class Recorder:
         self._run.report_progress(
             update=update, num_updates=self._config.num_updates, loss=loss, seconds_left=round(left, 1), **speed
         )
+
+
+def _peak_of_all(config: LoopConfig, training: Training) -> float | None:
+    """Return the most FLOPs a second that all ranks' devices could do, where it is known."""
+    device = training.engine.device
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else ""
+    peak = peak_flops_per_second(device.type, config.precision, name)
+    return None if peak is None else peak * training.engine.world_size

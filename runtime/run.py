@@ -33,7 +33,10 @@ METRICS_FILE = "metrics.jsonl"
 SPEED_FILE = "speed.jsonl"
 """Rates and waiting times: different on every machine, hence a file of its own."""
 
-_OPENING_FILES = frozenset({"config.yaml", "provenance.json", ".lock"})
+CACHE = "cache"
+"""Folder inside a run's for what was found out about its inputs: made again whenever it is missing."""
+
+_OPENING_FILES = frozenset({"config.yaml", "provenance.json", ".lock", CACHE})
 """All that a folder holds when its run ended before it made anything."""
 
 _MISSING = "nothing"

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,6 @@ from runtime.errors import NonFiniteError
 from runtime.gradients import UpdateSums, compute_gradients
 from runtime.loop_config import LoopConfig
 from runtime.metrics import Window
-from runtime.optimizer import build_optimizer, set_learning_rate
 from runtime.schedules import SCHEDULES
 from runtime.task import CoupledTask, Task
 
@@ -21,7 +20,7 @@ _MAX_KEYS_SHOWN = 8
 
 
 class Training:
-    """Hold the model, its optimizer, its EMA and the open window of metrics, and take updates one by one."""
+    """Hold the engine with model and optimizer, the EMA and the open window of metrics; take updates one by one."""
 
     def __init__(
         self,
@@ -32,11 +31,9 @@ class Training:
         multipliers: Mapping[str, int | float],
     ):
         self._task, self._config, self._seed = task, config, seed
-        self.optimizer = build_optimizer(model, config, multipliers)
-        self.engine = Engine(task, model, config)
+        self.engine = Engine(task, model, config, multipliers)
         self.ema = None if config.ema_decay is None else Ema(model, config.ema_decay)
         self.window = Window()
-        self._trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
 
     def learning_rate(self, step: int) -> float:
         """Return the learning rate of an update, before its group's multiplier."""
@@ -51,34 +48,36 @@ class Training:
         if not self.engine.model.training:
             # A callback may have left it in evaluation mode; frozen parts that were put there on purpose stay so.
             self.engine.model.train()
-        self.optimizer.zero_grad(set_to_none=True)
+        self.engine.clear_gradients()
         sums = compute_gradients(
             self.engine, self._task, microbatches, seed=self._seed, step=step, batch_size=self._config.batch_size
         )
-        gradients = [parameter.grad for parameter in self._trained if parameter.grad is not None]
-        stopping, values, grad_norm = self._read(sums, torch.nn.utils.get_total_norm(gradients), stop)
-        if not (math.isfinite(values["loss"]) and math.isfinite(grad_norm)):
+        stopping, values, grad_norm = self._read(sums, self.engine.gradient_norm(), stop)
+        if math.isfinite(values["loss"]) and (grad_norm is None or math.isfinite(grad_norm)):
+            grad_norm = self.engine.step(self.learning_rate(step), grad_norm)
+        if grad_norm is None or not (math.isfinite(values["loss"]) and math.isfinite(grad_norm)):
             self._refuse(step, microbatches, sums, values["loss"] / sums.count, grad_norm)
-        limit = self._config.max_grad_norm
-        if limit is not None and grad_norm > limit:
-            torch._foreach_mul_(gradients, limit / grad_norm)
-        set_learning_rate(self.optimizer, self.learning_rate(step))
-        self.optimizer.step()
         if self.ema is not None:
             self.ema.update()
         self.window.add(values, sums.count, grad_norm)
         return stopping
 
-    def _read(self, sums: UpdateSums, grad_norm: Tensor, stop: bool) -> tuple[bool, dict[str, float], float]:
+    def _read(
+        self, sums: UpdateSums, grad_norm: Tensor | None, stop: bool
+    ) -> tuple[bool, dict[str, float], float | None]:
         """Bring an update's numbers to the host in one copy, summed over ranks (the gradient norm is alike on all)."""
         loss = torch.stack(sums.totals).sum()
         numbers = torch.stack([value.detach().double() for value in (loss, *sums.metrics.values())])
         flagged = torch.cat([numbers, numbers.new_tensor([float(stop)])])
         summed = self.engine.sum_over_ranks(flagged)
-        *values, stops, norm = torch.cat([summed, grad_norm.double().reshape(1)]).tolist()
+        known = [] if grad_norm is None else [grad_norm.double().reshape(1)]
+        *values, stops = torch.cat([*known, summed]).tolist()
+        norm = values.pop(0) if known else None
         return stops > 0, dict(zip(("loss", *sums.metrics), values)), norm
 
-    def _refuse(self, step: int, microbatches: Sequence[Any], sums: UpdateSums, loss: float, grad_norm: float) -> None:
+    def _refuse(
+        self, step: int, microbatches: Sequence[Any], sums: UpdateSums, loss: float, grad_norm: float | None
+    ) -> NoReturn:
         finite = [bool(torch.isfinite(total)) for total in sums.totals]
         if len(finite) == len(microbatches) and not all(finite):
             mine = [key for batch, good in zip(microbatches, finite) if not good for key in batch.keys]
@@ -89,7 +88,8 @@ class Training:
         keys = [key for part in self.engine.gather_objects(mine) for key in part]
         more = f" and {len(keys) - _MAX_KEYS_SHOWN} more" if len(keys) > _MAX_KEYS_SHOWN else ""
         shown = ", ".join(str(key) for key in keys[:_MAX_KEYS_SHOWN])
+        norm = "not computed" if grad_norm is None else f"{grad_norm:g}"
         raise NonFiniteError(
-            f"step {step}: loss {loss:g}, gradient norm {grad_norm:g}: found a value that is not finite; "
+            f"step {step}: loss {loss:g}, gradient norm {norm}: found a value that is not finite; "
             f"the update was not taken. Samples: {shown}{more}"
         )

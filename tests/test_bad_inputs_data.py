@@ -143,7 +143,6 @@ def test_conversations_that_are_wrong_are_named(good: GoodInputs, refused: Refus
     damages: dict[str, tuple[Callable[[dict[str, object]], object], str]] = {
         "no turns": (lambda record: record.pop("conversations"), "record 3: record is no conversation"),
         "no id": (lambda record: record.pop("id"), "record 3: record has no id"),
-        "no picture": (lambda record: record.update(image="gone.png"), "images/gone.png"),
         "turns no list": (lambda record: record.update(conversations=7), "record 3"),
     }
     for name, (damage, expected) in damages.items():
@@ -171,6 +170,13 @@ def test_a_conversation_file_that_is_none_is_named(good: GoodInputs, refused: Re
     (tmp_path / "bare").mkdir()
     said = refused("llava_train", *good.arguments("llava_train"), f"--data={tmp_path / 'bare'}", *output("", tmp_path))
     assert f"{tmp_path / 'bare' / 'text.json'}: no conversations for phase language: found no such file" in said
+
+
+def test_pictures_that_are_missing_stop_a_captioner(good: GoodInputs, refused: Refused, tmp_path: Path) -> None:
+    shutil.copytree(good.conversations, tmp_path / "data")
+    shutil.rmtree(tmp_path / "data" / "images")
+    said = refused("llava_train", *good.arguments("llava_train"), f"--data={tmp_path / 'data'}", *output("", tmp_path))
+    assert f"{tmp_path / 'data' / 'images' / '0.png'}: the picture of conversation 'align-0' is missing" in said
 
 
 def test_pictures_that_are_none_stop_a_captioner(good: GoodInputs, refused: Refused, tmp_path: Path) -> None:

@@ -4,14 +4,16 @@ import re
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from benchmarks import __main__ as command
-from benchmarks import attention, loading, loop, page, recaption, text_tower
+from benchmarks import attention, conversation_index, llava_mix, loading, loop, packing, page, recaption, text_tower
 from benchmarks.race import Contender, race, table
 from benchmarks.transformer import Transformer, random_tokens
+from imagetext.conversations import read_conversations
 from imagetext.tokenizers import open_clip_tokenizer
 from runtime.config import parse
 
@@ -106,6 +108,53 @@ def test_single_images_stand_for_all_lengths() -> None:
 
 def test_text_tower_compares_open_clip_s_way_with_ours() -> None:
     assert set(rates(text_tower.measure(text_tower.SIZES["tiny"], repeats=1))) == {"open_clip", "cut", "pooled"}
+
+
+def test_packing_computes_less_for_the_same_conversations() -> None:
+    measured = packing.measure(packing.SIZES["tiny"], repeats=1)
+    ways = [f"{order}, {rows}" for order in ("random order", "like lengths") for rows in ("a row each", "packed")]
+    tables = [re.findall(r"^\| ([^|]+?) +\|", part, re.MULTILINE) for part in measured.split("\n\n")]
+    assert [names[-4:] for names in tables].count(ways) == 3
+    works = packing._works(llava_mix.draw_lengths(512))
+    assert works[ways[1]].teraflops < works[ways[0]].teraflops
+    assert works[ways[3]].padding_share < works[ways[2]].padding_share < works[ways[0]].padding_share
+
+
+def test_lengths_of_the_mix_follow_what_is_published() -> None:
+    lengths = llava_mix.draw_lengths(4096)
+    assert lengths.tolist() == llava_mix.draw_lengths(4096).tolist()
+    assert sum(source.thousands for source in llava_mix.SOURCES) == 664, "the table's rows, rounded, of 665"
+    assert lengths.min() > 0 and lengths.max() == llava_mix.MAX_LENGTH_TOKENS
+    mean_with_image = 578 + sum(
+        source.thousands * source.pairs * (10 + source.pair_tokens) for source in llava_mix.SOURCES if source.has_image
+    ) / sum(source.thousands for source in llava_mix.SOURCES if source.has_image)
+    # Only texts alone may be shorter than an image; they are a sixteenth.
+    assert lengths[lengths > 578].mean() == pytest.approx(mean_with_image, rel=0.1)
+
+
+def test_work_of_one_conversation_by_hand() -> None:
+    work = packing._work(np.array([1000]), packed=False)
+    # 2 * 6.98e9 * 1000 for the weights; attention: two products of 1000 x 1000 x 4096, halved, in 32 blocks.
+    assert work.teraflops == pytest.approx((2 * 6.979321856e9 * 1000 + 32 * 2 * 4096 * 1000**2) / 1e12)
+    assert work.padding_share == 0
+
+
+def test_conversation_index_opens_the_file_that_it_writes(tmp_path: Path) -> None:
+    measured = conversation_index.measure(conversation_index.SIZES["tiny"], repeats=2)
+    numbers = {
+        name: (int(records), float(seconds), float(peak))
+        for name, records, seconds, peak in re.findall(
+            r"^\| ([^|]+?) +\| +(\d+) +\| +([\d.]+) [^|]*\|[^|]*\| +(\d+) +\|$", measured, re.MULTILINE
+        )
+    }
+    assert list(numbers) == list(conversation_index._NAMES.values())
+    assert [records for records, _, _ in numbers.values()] == [0, 100, 400, 400, 20]
+    assert min(peak for _, _, peak in numbers.values()) > 10
+    conversation_index.write_file(tmp_path / "a.json", 50, 5)
+    records = read_conversations(tmp_path / "a.json")
+    assert sum(record.image is None for record in records) == 5
+    mean_bytes = (tmp_path / "a.json").stat().st_size / 50
+    assert 1200 < mean_bytes < 2000, "as large as the published records"
 
 
 def test_a_page_says_where_its_numbers_come_from(monkeypatch: pytest.MonkeyPatch) -> None:

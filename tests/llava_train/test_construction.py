@@ -14,11 +14,15 @@ from runtime.errors import UserError
     ("change", "message"),
     [
         ({"vision_feature_select_strategy": "full"}, r"vision_feature_select_strategy: found full, wanted default"),
+        (
+            {"vision_config": {"model_type": "siglip_vision_model"}},
+            r"vision_feature_select_strategy: found default, wanted full",
+        ),
         ({"vision_feature_layer": 2}, r"vision_feature_layer: found 2, wanted one layer counted from the last"),
         ({"vision_feature_layer": [-2, -3]}, r"vision_feature_layer: found \[-2, -3\], wanted one layer counted"),
         (
-            {"vision_config": {"model_type": "siglip_vision_model"}},
-            r"vision_config\.model_type: found siglip_vision_model, wanted clip_vision_model",
+            {"vision_config": {"model_type": "dinov2"}},
+            r"vision_config\.model_type: found dinov2, wanted clip_vision_model or siglip_vision_model",
         ),
     ],
 )

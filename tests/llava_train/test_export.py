@@ -1,5 +1,6 @@
 """The published directory: names servers expect, pixels of training, and a fresh Python that captions with it."""
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -10,13 +11,21 @@ import pytest
 import torch
 from PIL import Image
 from safetensors import safe_open
-from transformers import AutoProcessor, GenerationConfig, LlavaForConditionalGeneration, LlavaImageProcessorPil
+from safetensors.torch import load_file
+from transformers import (
+    AutoModelForCausalLM,
+    AutoProcessor,
+    GenerationConfig,
+    LlavaForConditionalGeneration,
+    LlavaImageProcessorPil,
+)
 
 from imagetext.conversations import PAPER_PROMPT, render_prompt
-from llava_train.export import published_name
+from llava_train.export import export_captioner, published_name
 from llava_train.model import load_captioner
+from llava_train.phases import fine_tune
 from llava_train.pixels import Normaliser, PixelGeometry, read_geometry
-from tests.llava_train import tiny
+from tests.llava_train import published, tiny
 
 
 @pytest.fixture
@@ -61,6 +70,84 @@ def test_config_and_generation_settings(export: Path) -> None:
     stops = set(tokenizer.convert_tokens_to_ids(["<|eot_id|>", "<|end_of_text|>"]))
     assert set(generation.eos_token_id) == stops
     assert generation.max_new_tokens == 128
+
+
+def test_settings_are_said_under_older_names_too(export: Path) -> None:
+    config = json.loads((export / "config.json").read_text())
+    text = config["text_config"]
+    assert config["torch_dtype"] == config["dtype"] == "float32"
+    assert text["rope_theta"] == text["rope_parameters"]["rope_theta"]
+    assert "rope_scaling" not in text
+    assert config["image_seq_length"] == tiny.NUM_IMAGE_TOKENS
+    assert config["pad_token_id"] == AutoProcessor.from_pretrained(export).tokenizer.pad_token_id
+    settings = json.loads((export / "preprocessor_config.json").read_text())
+    assert settings["image_processor_type"].startswith("LlavaImageProcessor")
+    assert settings["do_pad"] is True
+    processor = json.loads((export / "processor_config.json").read_text())
+    assert (processor["patch_size"], processor["num_additional_image_tokens"]) == (8, 1)
+    assert processor["vision_feature_select_strategy"] == "default"
+
+
+def test_scaled_rotary_embedding_is_said_under_its_older_name(tmp_path: Path) -> None:
+    """LLaMA-3.1's; the model that reads both names computes the same."""
+    scaling = {
+        "rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+        "original_max_position_embeddings": 64,
+    }  # fmt: skip
+    llama = published.write_llama(tmp_path / "llama", rope_parameters={**scaling, "rope_theta": published.ROTARY_BASE})
+    tiny.write_clip(tmp_path / "clip")
+    tiny.write_data(tmp_path / "data")
+    config = tiny.pretrained_config(tmp_path, tmp_path / "run", llama, phases=["align"])
+    folder = fine_tune(config)
+    text = json.loads((folder / "config.json").read_text())["text_config"]
+    assert text["rope_scaling"] == scaling
+    assert text["rope_theta"] == published.ROTARY_BASE
+    ids = torch.arange(3, 90)[None]
+    ours = LlavaForConditionalGeneration.from_pretrained(folder).eval()
+    theirs = AutoModelForCausalLM.from_pretrained(llama).eval()
+    with torch.inference_mode():
+        found, wanted = ours(input_ids=ids).logits, theirs(input_ids=ids).logits
+    torch.testing.assert_close(found[..., : wanted.shape[-1]], wanted, rtol=1e-5, atol=1e-5)
+
+
+def test_large_models_are_cut_into_files_with_an_index(
+    export: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    captioner = load_captioner(export, device="cpu")
+    monkeypatch.setattr("llava_train.export.MAX_FILE_BYTES", 20_000)
+    export_captioner(captioner.llava, captioner.tokenizer, captioner.geometry, tmp_path / "cut", dtype=torch.bfloat16)
+    index = json.loads((tmp_path / "cut" / "model.safetensors.index.json").read_text())
+    whole = load_file(export / "model.safetensors")
+    assert index["weight_map"].keys() == whole.keys()
+    assert index["metadata"]["total_size"] == sum(2 * tensor.numel() for tensor in whole.values())
+    files = {name: load_file(tmp_path / "cut" / name) for name in set(index["weight_map"].values())}
+    assert len(files) > 2
+    assert {path.name for path in (tmp_path / "cut").glob("*.safetensors")} == files.keys()
+    for name, file in index["weight_map"].items():
+        assert torch.equal(files[file][name], whole[name].bfloat16())
+    again = LlavaForConditionalGeneration.from_pretrained(tmp_path / "cut")
+    assert again.dtype == torch.bfloat16
+    assert load_captioner(tmp_path / "cut", device="cpu").llava.dtype == torch.float32
+
+
+def test_run_publishes_in_the_precision_asked_for(root: Path, tmp_path: Path) -> None:
+    config = tiny.config(root, tmp_path / "run", num_updates=1)
+    folder = fine_tune(dataclasses.replace(config, phases=["language"], published_precision="bf16"))
+    assert {tensor.dtype for tensor in load_file(folder / "model.safetensors").values()} == {torch.bfloat16}
+    between = load_file(tmp_path / "run" / "phases" / "language" / "model.safetensors")
+    assert {tensor.dtype for tensor in between.values()} == {torch.float32}
+
+
+def test_tied_head_is_published_once(tmp_path: Path) -> None:
+    llama = published.write_llama(tmp_path / "llama", tie_word_embeddings=True)
+    tiny.write_clip(tmp_path / "clip")
+    tiny.write_data(tmp_path / "data")
+    folder = fine_tune(tiny.pretrained_config(tmp_path, tmp_path / "run", llama, phases=["instruct"]))
+    names = load_file(folder / "model.safetensors").keys()
+    assert "language_model.model.embed_tokens.weight" in names
+    assert "language_model.lm_head.weight" not in names
+    llava = LlavaForConditionalGeneration.from_pretrained(folder)
+    assert llava.lm_head.weight is llava.model.language_model.embed_tokens.weight
 
 
 def test_processor_pixels_equal_training_pixels_on_a_wide_image(export: Path, wide_image: Image.Image) -> None:

@@ -86,8 +86,10 @@ def test_same_inputs_elsewhere_continue(moved: FineTuneConfig, export: Path) -> 
 def test_mistake_in_the_data_may_be_put_right_in_the_same_folder(moved: FineTuneConfig, tmp_path: Path) -> None:
     config = dataclasses.replace(moved, output_dir=tmp_path / "new", phases=["align"])
     whole = (config.data / "align.json").read_text()
-    (config.data / "align.json").write_text(whole.replace("3.png", "nowhere.png"))
-    with pytest.raises(UserError, match=r"nowhere\.png: the picture of conversation 'align-3' is missing"):
+    (config.data / "align.json").write_text(whole.replace("<image>", "picture"))
+    with pytest.raises(
+        UserError, match=r"align\.json: record 0 \(align-0\): wrong number of <image>: found 0 in human"
+    ):
         phases.fine_tune(config)
     (config.data / "align.json").write_text(whole)
     assert phases.fine_tune(config).is_dir()

@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from llava_train import phases
+from llava_train import phases, recompute
 from llava_train.config import FineTuneConfig, ShortFirstConfig
 from runtime.errors import UserError
 from runtime.run import Run
@@ -58,20 +58,7 @@ def test_killed_and_continued_is_bit_identical(
     root: Path, export: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop_after: int
 ) -> None:
     config = tiny.config(root, tmp_path / "run")
-    updates_done = 0
-    original = phases.AnswerTask.loss
-
-    def loss_until_killed(self: phases.AnswerTask, *arguments: object, **named: object) -> object:
-        nonlocal updates_done
-        if updates_done == stop_after:
-            raise KeyboardInterrupt
-        updates_done += 1
-        return original(self, *arguments, **named)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(phases.AnswerTask, "loss", loss_until_killed)
-    with pytest.raises(KeyboardInterrupt):
-        phases.fine_tune(config)
-    monkeypatch.undo()
+    tiny.kill_after(monkeypatch, stop_after, lambda: phases.fine_tune(config))
     phases.fine_tune(config)
     folders = (export, config.output_dir / "export")
     undisturbed, continued = (load_file(folder / "model.safetensors") for folder in folders)
@@ -81,16 +68,32 @@ def test_killed_and_continued_is_bit_identical(
     assert audits[0] == audits[1]
 
 
+def test_number_of_workers_changes_no_weight_and_may_change_between_starts(root: Path, tmp_path: Path) -> None:
+    found = []
+    for num_workers in (0, 2):
+        config = tiny.config(root, tmp_path / str(num_workers))
+        config = dataclasses.replace(config, phases=["detail"], num_workers=num_workers)
+        found.append(load_file(phases.fine_tune(config) / "model.safetensors"))
+        assert (config.output_dir / "cache").is_dir()
+    assert all(torch.equal(found[0][name], found[1][name]) for name in found[0])
+    (config.output_dir / "done.json").unlink()
+    again = load_file(phases.fine_tune(dataclasses.replace(config, num_workers=1)) / "model.safetensors")
+    assert all(torch.equal(found[0][name], again[name]) for name in again)
+
+
 def test_finished_run_returns_at_once(export: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(phases, "fit", lambda **_: pytest.fail("trained again"))
     assert phases.fine_tune(tiny.config(root, export.parent)) == export
 
 
-def test_missing_picture_is_named_before_training(root: Path, tmp_path: Path) -> None:
+def test_missing_pictures_are_named_before_training(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     shutil.copytree(root / "data", tmp_path / "data")
-    (tmp_path / "data" / "images" / "3.png").unlink()
+    (tmp_path / "data" / "images").rename(tmp_path / "data" / "pictures")
     config = dataclasses.replace(tiny.config(root, tmp_path / "run"), data=tmp_path / "data")
-    with pytest.raises(UserError, match=r"images/3\.png: the picture of conversation 'align-3' is missing"):
+    monkeypatch.setattr(phases, "fit", lambda **_: pytest.fail("trained without pictures"))
+    with pytest.raises(UserError, match=r"images/0\.png: the picture of conversation 'align-0' is missing: found 12"):
         phases.fine_tune(config)
 
 
@@ -172,7 +175,7 @@ def test_image_that_fills_the_longest_sequence_is_refused(root: Path, tmp_path: 
     config = tiny.config(root, tmp_path / "run")
     model = dataclasses.replace(config.language_model, max_length_tokens=tiny.NUM_IMAGE_TOKENS)
     message = (
-        r"language_model\.max_length_tokens: no room for text beside the 4 tokens of one image: found 4, wanted more"
+        r"max_length_tokens: no room for text beside the 4 tokens of one image: found 4, wanted more than 4\. Raise it"
     )
     with pytest.raises(UserError, match=message):
         phases.fine_tune(dataclasses.replace(config, language_model=model))
@@ -180,10 +183,13 @@ def test_image_that_fills_the_longest_sequence_is_refused(root: Path, tmp_path: 
     phases.fine_tune(dataclasses.replace(config, phases=["language"]))
 
 
-def test_too_long_conversation_names_the_limit(root: Path, tmp_path: Path) -> None:
-    config = dataclasses.replace(tiny.config(root, tmp_path / "run"), phases=["align"], max_bad_share=0.0)
+def test_conversation_whose_answers_are_all_cut_off_is_refused_before_training(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(phases, "fit", lambda **_: pytest.fail("trained before all data was checked"))
+    config = dataclasses.replace(tiny.config(root, tmp_path / "run"), phases=["language", "align"])
     model = dataclasses.replace(config.language_model, max_length_tokens=tiny.NUM_IMAGE_TOKENS + 1)
-    with pytest.raises(UserError, match=r"\(\d+ tokens, language_model\.max_length_tokens is 5\)"):
+    with pytest.raises(UserError, match=r"record text-0: no token of an answer is left.*within the first 5 of its"):
         phases.fine_tune(dataclasses.replace(config, language_model=model))
 
 
@@ -195,3 +201,19 @@ def test_wrong_data_of_the_last_phase_is_found_before_the_first(
     detail = dataclasses.replace(config.detail, short_first=ShortFirstConfig(num_updates=1, max_answer_words=4))
     with pytest.raises(UserError, match="no answer is as short"):
         phases.fine_tune(dataclasses.replace(config, detail=detail))
+
+
+@pytest.mark.parametrize("asked", [False, True])
+def test_run_recomputes_blocks_when_asked(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: bool
+) -> None:
+    """The blocks do so in training mode alone, in which a captioner just built is not."""
+    calls = []
+    original = recompute.checkpoint
+    monkeypatch.setattr(
+        recompute, "checkpoint", lambda *inputs, **options: (calls.append(1), original(*inputs, **options))[1]
+    )
+    config = tiny.config(root, tmp_path / "run", num_updates=1)
+    language = dataclasses.replace(config.language, gradient_checkpointing=asked)
+    phases.fine_tune(dataclasses.replace(config, phases=["language"], language=language))
+    assert len(calls) == (config.language_model.num_layers if asked else 0)

@@ -1,8 +1,12 @@
 """A captioner small enough for tests: a 16 px CLIP, pictures of one colour, conversations about them."""
 
+import dataclasses
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import pytest
 import torch
 from PIL import Image
 
@@ -94,6 +98,38 @@ def config(root: Path, output_dir: Path, *, num_updates: int = 3, checkpoint_eve
             short_first=ShortFirstConfig(num_updates=1, max_answer_words=5) if num_updates > 1 else None,
         ),
     )
+
+
+def pretrained_config(root: Path, output_dir: Path, pretrained: Path, /, **changes: Any) -> FineTuneConfig:
+    """Return a run of LLaVA's phases that starts from a published language model."""
+    own = config(root, output_dir)
+    fields = {
+        "language_model": LanguageModelConfig(),
+        "pretrained_language_model": str(pretrained),
+        "max_length_tokens": 128,
+        "phases": ["align", "instruct"],
+    }
+    return dataclasses.replace(own, **{**fields, **changes})
+
+
+def kill_after(monkeypatch: pytest.MonkeyPatch, num_losses: int, train: Callable[[], object]) -> None:
+    """Train until the loss was computed so many times, then die as by control-C."""
+    from llava_train import phases
+
+    done = 0
+    original = phases.AnswerTask.loss
+
+    def loss_until_killed(self: Any, *arguments: Any, **named: Any) -> Any:
+        nonlocal done
+        if done == num_losses:
+            raise KeyboardInterrupt
+        done += 1
+        return original(self, *arguments, **named)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(phases.AnswerTask, "loss", loss_until_killed)
+        with pytest.raises(KeyboardInterrupt):
+            train()
 
 
 def write_captioner(folder: Path) -> Path:

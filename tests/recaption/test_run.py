@@ -189,6 +189,21 @@ def test_a_folder_that_is_no_model_is_named(shards: Path, tmp_path: Path) -> Non
         verbs.run(job(tmp_path, tmp_path / "side", shards=str(shards)))
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_captioner_whose_prompts_changed_is_refused_at_the_start(
+    model: Path, shards: Path, tmp_path: Path, workers: int
+) -> None:
+    """Someone edits the chat template of a published captioner: it would be asked as it never was in training."""
+    changed = tmp_path / "changed"
+    shutil.copytree(model, changed)
+    template = changed / "chat_template.jinja"
+    template.write_text(template.read_text().replace("<|start_header_id|>assistant", "assistant"))
+    message = r"changed: prompts are rendered otherwise than in training: found .*\[-<\|start_header_id\|>-\].*template"
+    with pytest.raises(UserError, match=message):
+        verbs.run(job(changed, tmp_path / "side", shards=str(shards), workers=workers))
+    assert not list((tmp_path / "side").glob("*.parquet"))
+
+
 def test_status_counts_rows(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
     verbs.status(InspectConfig(output_dir=finished))
     expected = "3/3 units, 21/21 rows (success 15, failed_to_decode 3, failed_to_download 3)"

@@ -23,17 +23,26 @@ def save(folder: Path, update: int, keep_last: int = 1) -> checkpoints.Checkpoin
     return checkpoints.save(
         folder,
         update=update,
-        model=ToyModel(),
+        weights=weights_of(ToyModel()),
         training_state={"update": update},
         data_fingerprint="toy",
         keep_last=keep_last,
     )
 
 
+def weights_of(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    return {name: tensor.detach() for name, tensor in checkpoints.tied_once(model).items()}
+
+
+def load_into(model: torch.nn.Module, checkpoint: checkpoints.Checkpoint) -> None:
+    checkpoints.load_weights(checkpoint.folder / "model.safetensors", model)
+
+
 def assert_loadable(folder: Path) -> int:
     """Load the latest checkpoint and return its update, having checked that it is that update's model."""
     checkpoint, model = checkpoints.latest(folder), ToyModel()
-    state = checkpoints.load(checkpoint, model)
+    load_into(model, checkpoint)
+    state = checkpoints.load_state(checkpoint, 0)
     torch.manual_seed(checkpoint.update)
     torch.testing.assert_close(dict(model.state_dict()), dict(ToyModel().state_dict()), rtol=0, atol=0)
     assert state == {"update": checkpoint.update}
@@ -125,6 +134,12 @@ def test_manifest_says_what_was_saved(tmp_path):
     assert set(safetensors.torch.load_file(checkpoint.folder / "model.safetensors")) == set(ToyModel().state_dict())
 
 
+def save_plain(folder: Path, model: torch.nn.Module) -> checkpoints.Checkpoint:
+    return checkpoints.save(
+        folder, update=1, weights=weights_of(model), training_state={}, data_fingerprint="x", keep_last=1
+    )
+
+
 def test_tied_weights_are_stored_once_and_come_back_tied(tmp_path):
     class Tied(torch.nn.Module):
         def __init__(self):
@@ -133,9 +148,9 @@ def test_tied_weights_are_stored_once_and_come_back_tied(tmp_path):
             self.head.weight = self.embedding.weight
 
     model = Tied()
-    saved = checkpoints.save(tmp_path, update=1, model=model, training_state={}, data_fingerprint="x", keep_last=1)
+    saved = save_plain(tmp_path, model)
     other = Tied()
-    checkpoints.load(saved, other)
+    load_into(other, saved)
     assert torch.equal(other.embedding.weight, model.embedding.weight)
     assert other.head.weight is other.embedding.weight
 
@@ -175,7 +190,7 @@ def shorter() -> ToyModel:
 def test_a_model_of_another_shape_is_refused_by_tensor(model, message, tmp_path):
     saved = save(tmp_path, 1)
     with pytest.raises(UserError, match=message):
-        checkpoints.load(saved, model())
+        load_into(model(), saved)
 
 
 def test_a_run_that_went_back_behind_a_damaged_checkpoint_keeps_its_new_ones(tmp_path):
@@ -192,7 +207,12 @@ def save_on_a_small_disk(folder: Path, limit_bytes: int, answer) -> None:
     state = {"optimizer": torch.zeros(1000)}
     try:
         checkpoints.save(
-            folder, update=200, model=ToyModel(), training_state=state, data_fingerprint="toy", keep_last=1
+            folder,
+            update=200,
+            weights=weights_of(ToyModel()),
+            training_state=state,
+            data_fingerprint="toy",
+            keep_last=1,
         )
     except OSError as error:
         answer.put(str(error))
@@ -220,7 +240,45 @@ def test_a_disk_that_fills_up_is_an_os_error_and_leaves_the_last_checkpoint(limi
 
 def test_weights_in_another_memory_layout_are_saved_too(tmp_path):
     model = torch.nn.Conv2d(3, 4, 3).to(memory_format=torch.channels_last)
-    saved = checkpoints.save(tmp_path, update=1, model=model, training_state={}, data_fingerprint="x", keep_last=1)
+    saved = save_plain(tmp_path, model)
     other = torch.nn.Conv2d(3, 4, 3)
-    checkpoints.load(saved, other)
+    load_into(other, saved)
     assert torch.equal(other.weight, model.weight) and not model.weight.is_contiguous()
+
+
+def add_two_parts(folder: Path) -> int:
+    for rank in (0, 1):
+        torch.save({"moment": torch.full((3,), float(rank))}, folder / checkpoints.part_file(rank, 2))
+    return 2
+
+
+def test_each_rank_reads_its_own_part_and_a_checkpoint_without_one_is_damaged(tmp_path):
+    save(tmp_path, 100, keep_last=2)
+    shared = checkpoints.save(
+        tmp_path,
+        update=200,
+        weights=weights_of(ToyModel()),
+        training_state={"update": 200},
+        data_fingerprint="toy",
+        keep_last=2,
+        add_parts=add_two_parts,
+    )
+    assert shared.num_parts == 2 and checkpoints.latest(tmp_path) == shared
+    for rank in (0, 1):
+        state = checkpoints.load_state(shared, rank)
+        assert state["update"] == 200 and state["optimizer"]["moment"].tolist() == [float(rank)] * 3
+    (shared.folder / "optimizer-1-of-2.pt").unlink()
+    assert checkpoints.latest(tmp_path).update == 100
+
+
+def test_a_rank_that_fails_to_write_its_part_leaves_no_checkpoint(tmp_path):
+    def fail(folder: Path) -> int:
+        add_two_parts(folder)
+        raise OSError("disk full")
+
+    save(tmp_path, 100)
+    with pytest.raises(OSError, match="disk full"):
+        checkpoints.save(
+            tmp_path, update=200, weights={}, training_state={}, data_fingerprint="toy", keep_last=1, add_parts=fail
+        )
+    assert [path.name for path in tmp_path.iterdir()] == ["step-0000100"]
