@@ -46,7 +46,7 @@ def draw_samples(
         _sample(index, int(text), lengths, vocabulary, tokens_per_image, image_size_px, generator)
         for index, text in enumerate(texts)
     ]
-    order = epoch_order([int(text) for text in texts], max(1, count // 4), _SEED, epoch=0)
+    order = epoch_order(texts, max(1, count // 4), _SEED, epoch=0)
     return [drawn[int(index)] for index in order]
 
 

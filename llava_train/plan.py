@@ -120,7 +120,7 @@ def _parameters_section(config: FineTuneConfig) -> str:
     rows = [[name, f"{number:,}"] for name, number in counts.items()]
     note = ""
     if as_it_comes != counts["language model"]:
-        rows_after = captioner_shape(config).text_config.vocab_size
+        rows_after = captioner_shape(config).get_text_config().vocab_size
         note = (
             f"\nThe language model has {as_it_comes:,} before its table grows from "
             f"{language_shape(config).vocab_size:,} to {rows_after:,} rows, for `<image>` and `<pad>`.\n"

@@ -131,7 +131,7 @@ class ZeroSharded(Parallelism):
 
 def _require_deepspeed(device: torch.device) -> None:
     if find_spec("deepspeed") is None:
-        fix = "Install deepspeed (see constraints.txt), or train with fsdp2"
+        fix = "Install it: pip install --constraint constraints.txt '.[deepspeed]'; or train with fsdp2"
         raise UserError("DeepSpeed is not installed", where="sharding", found="zero2 or zero3", fix=fix)
     if device.type == "cpu" and torch.cuda.is_available():
         fix = "Hide the GPUs (CUDA_VISIBLE_DEVICES=''), or train on them"
