@@ -2,6 +2,7 @@
 
 import ast
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -65,23 +66,22 @@ def test_readme_names_only_make_targets_that_exist() -> None:
     assert named and named <= targets
 
 
-def readme_commands() -> list[str]:
-    """List the README's `python -m` commands, continued lines joined."""
-    joined = Path("README.md").read_text().replace("\\\n", " ")
-    return re.findall(r"^python (-m .+)$", joined, re.MULTILINE)
+def shown_commands(page: str) -> list[str]:
+    """List a page's commands of this project's modules, continued lines joined."""
+    joined = Path(page).read_text().replace("\\\n", " ")
+    starts = re.findall(r"^(?:python|torchrun --nproc_per_node \d+) (-m .+)$", joined, re.MULTILINE)
+    return [f"{command} --print_config" for command in starts]
 
 
-@pytest.mark.parametrize("command", readme_commands())
-def test_readme_commands_are_spelled_as_the_stages_read_them(command: str) -> None:
-    printed = subprocess.run(
-        [sys.executable, *command.split(), "--print_config"], capture_output=True, text=True, check=False
-    )
+@pytest.mark.parametrize("command", [*shown_commands("README.md"), *shown_commands("docs/captioner.md")])
+def test_commands_are_spelled_as_the_stages_read_them(command: str) -> None:
+    printed = subprocess.run([sys.executable, *shlex.split(command)], capture_output=True, text=True, check=False)
     assert printed.returncode == 0, printed.stderr
-    assert "output_dir:" in printed.stdout
+    assert re.search(r"^output(_dir)?: ", printed.stdout, re.MULTILINE)
 
 
 def test_readme_shows_each_stage_on_own_data() -> None:
-    stages = {command.split()[1] for command in readme_commands()}
+    stages = {command.split()[1] for command in shown_commands("README.md")}
     assert stages == {"recaption", "llava_train", "clip_train", "dit_train"}
 
 
