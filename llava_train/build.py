@@ -28,7 +28,8 @@ def build_captioner(
     tower: Any, tokenizer: PreTrainedTokenizerBase, config: LanguageModelConfig, *, seed: int, attention: str
 ) -> LlavaForConditionalGeneration:
     """Return a captioner with an untrained language model; a pure function of its arguments."""
-    llava_config = captioner_config(tower, _language_config(tokenizer, config), tokenizer)
+    token_ids = {name: getattr(tokenizer, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
+    llava_config = captioner_config(tower, small_language_config(config, **token_ids), tokenizer)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive(seed, "captioner"))
         llava = LlavaForConditionalGeneration._from_config(llava_config, attn_implementation=attention)
@@ -74,7 +75,8 @@ def captioner_config(tower: Any, text_config: PreTrainedConfig, tokenizer: PreTr
     return config
 
 
-def _language_config(tokenizer: PreTrainedTokenizerBase, config: LanguageModelConfig) -> LlamaConfig:
+def small_language_config(config: LanguageModelConfig, **token_ids: Any) -> LlamaConfig:
+    """Return the small LLaMA's shape, with `bos_token_id` and the like of its tokenizer where there is one."""
     num_heads = config.width // config.head_width
     return LlamaConfig(
         vocab_size=config.vocab_size,
@@ -85,10 +87,8 @@ def _language_config(tokenizer: PreTrainedTokenizerBase, config: LanguageModelCo
         num_key_value_heads=num_heads,
         max_position_embeddings=config.max_length_tokens,
         initializer_range=config.initializer_range,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
         tie_word_embeddings=False,
+        **token_ids,
     )
 
 

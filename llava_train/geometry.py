@@ -7,8 +7,8 @@ import torch
 from transformers import AutoConfig, CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
 from transformers.initialization import no_init_weights
 
-from llava_train.build import VISION_FEATURE_LAYER
-from llava_train.config import FineTuneConfig, LanguageModelConfig
+from llava_train.build import VISION_FEATURE_LAYER, small_language_config
+from llava_train.config import FineTuneConfig
 from llava_train.language_models import ROW_MULTIPLE
 from llava_train.parts import num_patches
 from runtime.errors import UserError
@@ -56,7 +56,7 @@ def captioner_shape(config: FineTuneConfig) -> LlavaConfig:
 def language_shape(config: FineTuneConfig) -> Any:
     """Return the config of the language model, with as many rows of embeddings as it comes with."""
     if config.pretrained_language_model is None:
-        return _small_language_shape(config.language_model)
+        return small_language_config(config.language_model)
     name = config.pretrained_language_model
     if name in KNOWN_LANGUAGE_MODELS:
         return LlamaConfig(**KNOWN_LANGUAGE_MODELS[name])
@@ -88,15 +88,3 @@ def _read_config(folder: Path, *, where: str, known: dict[str, Any]) -> Any:
         wanted = f"a folder with a config.json, or one of {', '.join(known)}"
         raise UserError("the shape of this model is not known", where=where, found=str(folder), wanted=wanted)
     return AutoConfig.from_pretrained(folder)
-
-
-def _small_language_shape(config: LanguageModelConfig) -> LlamaConfig:
-    num_heads = config.width // config.head_width
-    return LlamaConfig(
-        vocab_size=config.vocab_size,
-        hidden_size=config.width,
-        intermediate_size=config.mlp_width,
-        num_hidden_layers=config.num_layers,
-        num_attention_heads=num_heads,
-        num_key_value_heads=num_heads,
-    )
