@@ -17,7 +17,7 @@ from benchmarks.pictures import draw_pairs
 from benchmarks.race import Contender, race, table, timed
 from benchmarks.tiny_captioner import write_captioner
 from imagetext.conversations import PAPER_PROMPT
-from recaption.captioner import Picture, TransformersCaptioner
+from recaption.captioners.transformers_captioner import Picture, TransformersCaptioner
 
 ABOUT = """\
 Greedy captions of drawn pictures under the paper's prompt by one untrained captioner in float32 on CPU: vision width

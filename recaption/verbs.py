@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from recaption.config import PLACES_AND_WORKERS, InspectConfig, RecaptionConfig
-from recaption.job import count_statuses, list_units, open_manifest, pending, read_manifest
-from recaption.units import SUCCESS, Unit
-from recaption.verification import find_problems
-from recaption.workers import caption_units
+from recaption.executors.local import caption_units
+from recaption.inputs.units import SUCCESS, Unit
+from recaption.job.folder import count_statuses, list_units, open_manifest, pending, read_manifest
+from recaption.job.verification import find_problems
 from runtime.config import load
 from runtime.errors import UserError
 from runtime.progress import Progress

@@ -12,10 +12,11 @@ import pytest
 from PIL import Image
 
 from imagetext.sidecars import SIDECAR_SCHEMA, read_sidecar_table
-from recaption import verbs, workers
+from recaption import verbs
 from recaption.__main__ import main
 from recaption.config import InspectConfig, RecaptionConfig
-from recaption.units import Unit
+from recaption.executors import local as workers
+from recaption.inputs.units import Unit
 from runtime.entry import run_entry
 from runtime.errors import UserError
 from tests.recaption.conftest import jpeg

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from imagetext.sidecars import is_complete, read_mark, read_sidecar_table
-from recaption.job import Manifest
-from recaption.units import SUCCESS, Unit
+from recaption.inputs.units import SUCCESS, Unit
+from recaption.job.folder import Manifest
 
 
 def find_problems(folder: Path, unit: Unit, manifest: Manifest) -> Iterator[str]:

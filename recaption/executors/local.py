@@ -4,10 +4,10 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 
 from imagetext.sidecars import write_sidecar
-from recaption.captioner import TransformersCaptioner, identify_prompt
-from recaption.captioning import caption_unit
+from recaption.captioners.transformers_captioner import TransformersCaptioner, identify_prompt
 from recaption.config import RecaptionConfig
-from recaption.units import Unit
+from recaption.engine.captioning import caption_unit
+from recaption.inputs.units import Unit
 from runtime.side_by_side import finish_side_by_side
 
 _captioner: TransformersCaptioner | None = None

@@ -4,8 +4,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 
 from imagetext.decode import DecodeError, decode
-from recaption.captioner import Caption, Captioner, Picture
-from recaption.units import SUCCESS, InputRow, Unit
+from recaption.captioners.transformers_captioner import Caption, Captioner, Picture
+from recaption.inputs.units import SUCCESS, InputRow, Unit
 from runtime.errors import UserError
 
 UNDECODABLE = "failed_to_decode"

@@ -10,9 +10,9 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from imagetext.sidecars import is_complete, read_mark
-from recaption.captioner import identify_model, identify_prompt
+from recaption.captioners.transformers_captioner import identify_model, identify_prompt
 from recaption.config import RecaptionConfig
-from recaption.units import Unit, list_folder_units, list_shard_units
+from recaption.inputs.units import Unit, list_folder_units, list_shard_units
 from runtime.atomic import write_json
 from runtime.errors import UserError
 from runtime.json_files import read_object

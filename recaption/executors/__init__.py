@@ -1,0 +1,1 @@
+"""Where units are captioned: processes of this machine, or a Ray cluster."""
