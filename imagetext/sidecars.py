@@ -59,10 +59,13 @@ class SidecarRow:
     status: str
 
 
-def write_sidecar(folder: Path, shard_name: str, rows: Sequence[Mapping[str, object]]) -> Path:
+def write_sidecar(
+    folder: Path, shard_name: str, rows: Sequence[Mapping[str, object]], *, facts: Mapping[str, object] | None = None
+) -> Path:
     """Write a shard's captions, then its completion mark; return the parquet's path.
 
-    Columns left out of a row are null, except the lengths, which are counted, and the status, which is "success".
+    Columns left out of a row are null, except the lengths, which are counted, and the status, which is "success". The
+    mark holds counts, the parquet's digest and `facts` (plain JSON types).
 
     Raises:
         UserError: for a key that comes twice or a column outside `SIDECAR_SCHEMA`.
@@ -76,7 +79,8 @@ def write_sidecar(folder: Path, shard_name: str, rows: Sequence[Mapping[str, obj
         pyarrow.parquet.write_table(table, partial)
         digest = hashlib.sha256(partial.read_bytes()).hexdigest()
     statuses = Counter(table.column("status").to_pylist())
-    write_json(mark, {"count": len(rows), "status_dict": dict(sorted(statuses.items())), "parquet_sha256": digest})
+    counts = {"count": len(rows), "status_dict": dict(sorted(statuses.items())), "parquet_sha256": digest}
+    write_json(mark, {**(facts or {}), **counts})
     return path
 
 

@@ -16,9 +16,11 @@ from openrecap.jobs import Job
 from runtime.atomic import write_json
 from runtime.json_files import read_object
 
-_VOLATILE = ("checkpoints", "logs")
+_VOLATILE = ("checkpoints", "logs", "job")
 _RESULT_SUFFIXES = (".safetensors", ".parquet", ".tar", ".jsonl", ".npz", ".md", ".html", ".txt", ".json", ".model")
 _VOLATILE_FILES = ("metrics.jsonl", "done.json", "provenance.json", "progress.json")
+_VOLATILE_SUFFIX = "_stats.json"
+"""Ends the names of shards' completion marks: they hold times, and the digest of files that are counted themselves."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,8 +107,12 @@ def fingerprint_result(output: Path) -> str:
 def _published(output: Path) -> Iterator[Path]:
     for path in sorted(output.rglob("*")):
         volatile = set(path.relative_to(output).parts) & set(_VOLATILE)
-        if path.is_file() and not volatile and path.suffix in _RESULT_SUFFIXES and path.name not in _VOLATILE_FILES:
+        if path.is_file() and not volatile and path.suffix in _RESULT_SUFFIXES and not _is_volatile(path.name):
             yield path
+
+
+def _is_volatile(name: str) -> bool:
+    return name in _VOLATILE_FILES or name.endswith(_VOLATILE_SUFFIX)
 
 
 def _digest(parts: Sequence[str]) -> str:

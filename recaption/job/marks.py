@@ -1,0 +1,127 @@
+"""Completion marks of units: which are finished, told by names alone, and what became of their rows.
+
+A mark is `NNNNN_stats.json`, written after `NNNNN.parquet`. Besides the sidecar's own counts and digest it holds what
+the unit was made from (the fingerprint of its input, the digest of the job's manifest), why rows failed, and when and
+how long the unit was worked on. Times stand here and never in the parquet, which is the same bytes for the same work.
+"""
+
+import os
+import re
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from imagetext.sidecars import read_mark, write_sidecar
+from recaption.inputs.units import SUCCESS, Unit
+from runtime.errors import UserError
+
+MARK_SUFFIX = "_stats.json"
+_NUM_READERS = 16
+"""Marks read at a time: on a network file system each waits for its answer."""
+_REASONS_MAX = 20
+"""Most reasons that one mark keeps."""
+_REASON_LENGTH_MAX = 120
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnitMark:
+    """What a finished unit's mark says."""
+
+    name: str
+    num_rows: int
+    statuses: Mapping[str, int]
+    parquet_sha256: str
+    input_fingerprint: str = ""
+    """What identified the unit's input when it was captioned."""
+    manifest_sha256: str = ""
+    """Digest of the manifest that the unit's captioner agreed with."""
+    reasons: Mapping[str, int] = field(default_factory=dict)
+    """Rows without a caption by "status: reason"; numbers in reasons read N."""
+    finished_at: float = 0.0
+    """When the unit was finished, in seconds since 1970."""
+    wall_seconds: float = 0.0
+    """From the unit's first row to its last."""
+    stage_seconds: Mapping[str, float] = field(default_factory=dict)
+    """Seconds spent on the unit by stage (reading, decoding, ...); stages overlap."""
+
+
+def finished_names(folder: Path) -> set[str]:
+    """Return the names of a job's finished units by one listing of its folder; no file is opened."""
+    try:
+        with os.scandir(folder) as entries:
+            names = (entry.name for entry in entries)
+            return {name.removesuffix(MARK_SUFFIX) for name in names if name.endswith(MARK_SUFFIX)}
+    except FileNotFoundError:
+        return set()
+
+
+def finish_unit(
+    folder: Path,
+    unit: Unit,
+    rows: Sequence[Mapping[str, object]],
+    *,
+    manifest_sha256: str,
+    wall_seconds: float,
+    stage_seconds: Mapping[str, float],
+) -> None:
+    """Write a unit's sidecar, then its mark.
+
+    Raises:
+        UserError: where there is not one row for each row of the input, or as `imagetext.sidecars.write_sidecar`.
+    """
+    if len(rows) != unit.num_rows:
+        wanted = f"{unit.num_rows}, as its input says"
+        raise UserError("rows do not reconcile", where=unit.name, found=f"{len(rows)} rows", wanted=wanted)
+    facts = {
+        "input_fingerprint": unit.fingerprint,
+        "manifest_sha256": manifest_sha256,
+        "reasons": _count_reasons(rows),
+        "finished_at": round(time.time(), 3),
+        "wall_seconds": round(wall_seconds, 3),
+        "stage_seconds": {name: round(seconds, 3) for name, seconds in stage_seconds.items()},
+    }
+    write_sidecar(folder, unit.name, rows, facts=facts)
+
+
+def read_unit_mark(folder: Path, name: str) -> UnitMark:
+    """Return a finished unit's mark; raise UserError where it is missing, damaged or another program's."""
+    mark = read_mark(folder, name)
+    try:
+        return UnitMark(
+            name=name,
+            num_rows=int(mark["count"]),
+            statuses=dict(mark["status_dict"]),
+            parquet_sha256=str(mark["parquet_sha256"]),
+            input_fingerprint=str(mark.get("input_fingerprint", "")),
+            manifest_sha256=str(mark.get("manifest_sha256", "")),
+            reasons=dict(mark.get("reasons", {})),
+            finished_at=float(mark.get("finished_at", 0.0)),
+            wall_seconds=float(mark.get("wall_seconds", 0.0)),
+            stage_seconds=dict(mark.get("stage_seconds", {})),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        where = folder / f"{name}{MARK_SUFFIX}"
+        raise UserError("no mark of a captioned unit", where=where, found=repr(error), fix="Remove it") from None
+
+
+def read_marks(folder: Path, names: Sequence[str]) -> Iterator[UnitMark]:
+    """Yield the marks of finished units, in the order of the names, some read ahead side by side."""
+    with ThreadPoolExecutor(_NUM_READERS) as pool:
+        for start in range(0, len(names), 64 * _NUM_READERS):
+            yield from pool.map(lambda name: read_unit_mark(folder, name), names[start : start + 64 * _NUM_READERS])
+
+
+def _count_reasons(rows: Sequence[Mapping[str, object]]) -> dict[str, int]:
+    failed = (row for row in rows if row.get("status", SUCCESS) != SUCCESS)
+    counts = Counter(
+        f"{row['status']}: {_general(str(row.get('error_message') or 'no reason given'))}" for row in failed
+    )
+    return dict(counts.most_common(_REASONS_MAX))
+
+
+def _general(message: str) -> str:
+    """Return a message without what differs from row to row, so that equal causes are counted together."""
+    return re.sub(r"\d+", "N", " ".join(message.split()))[:_REASON_LENGTH_MAX]
