@@ -1,16 +1,17 @@
 """What the verbs of `python -m recaption` are told."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from imagetext.conversations import PAPER_PROMPT
+from recaption.engine_config import EngineConfig
 from runtime.device import DeviceName
 from runtime.errors import UserError
 
 Precision = Literal["fp32", "bf16"]
 
-PLACES_AND_WORKERS = ("output_dir", "model", "shards", "images", "workers", "device")
+PLACES_AND_WORKERS = ("output_dir", "model", "shards", "images", "workers", "device", "engine")
 """Fields that may differ between two starts of one job; model and input are compared by content instead."""
 
 
@@ -40,6 +41,10 @@ class RecaptionConfig:
     """Threads of each worker; results may depend on it, so it is never the machine's count."""
     device: DeviceName = "auto"
     """Where the captioner runs; several workers share the visible GPUs evenly."""
+    deterministic: bool = True
+    """Sidecars equal byte for byte whatever the number of workers and whatever was killed: batches are fixed by the
+    places of rows in their unit (captioner transformers; the others batch as rows come)."""
+    engine: EngineConfig = field(default_factory=EngineConfig)
     images_per_unit: int = 256
     """Files of a folder that share one sidecar: one worker's work at a time, and what is lost when it is killed."""
 
