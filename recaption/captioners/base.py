@@ -36,7 +36,10 @@ class Request:
     picture: Any
     """What the captioner's own preparation made of the picture; cheap to hand from process to process."""
     prompts: tuple[str, ...]
-    """Texts to answer, each alone; captioners share the work on the picture among them where they can."""
+    """The job's prompts for this picture, in the job's order: each text is answered alone, under the decoding that its
+    place was opened with. Captioners share the work on the picture among them where they can."""
+    key: str = ""
+    """The row's name. What is sampled is drawn from (seed, key, prompt), whatever stands beside it."""
 
 
 @dataclass(frozen=True)

@@ -1,19 +1,19 @@
-"""The seam to captioners: pictures with keys in, captions with the same keys out."""
+"""Caption with a LLaVA directory loaded by transformers, on CPU or GPU."""
 
-import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from PIL import Image
 
+from recaption.captioners import base
+from recaption.captioners.identity import identify_model, identify_prompt, identify_settings, package_versions
+from recaption.captioners.positions import Place, batches_by_position
+from recaption.config import RecaptionConfig
 from runtime.device import DeviceName
 
-ID_LENGTH = 16
-"""Hex digits of a captioner's and a prompt's identity."""
-IDENTITY_PATTERNS = ("*.json", "*.jinja", "*.safetensors", "*.model")
-"""Files of a model directory that decide what it says."""
+__all__ = ["Caption", "Captioner", "Picture", "TransformersCaptioner", "identify_captioner", "identify_prompt"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +50,7 @@ class Captioner(Protocol):
 
 
 class TransformersCaptioner:
-    """Caption with a LLaVA directory loaded by transformers, on CPU or GPU, greedily."""
+    """Answer in batches fixed by the places of rows in their unit."""
 
     def __init__(
         self,
@@ -66,44 +66,71 @@ class TransformersCaptioner:
 
         from llava_train.model import load_captioner
 
-        self.captioner_id = identify_model(model)
+        self.captioner_id = _captioner_id(model, max_new_tokens, batch_size, precision)
         dtype = torch.bfloat16 if precision == "bf16" else torch.float32
         self._captioner = load_captioner(model, device=device, precision=dtype)
         self._prompt = prompt
         self._max_new_tokens = max_new_tokens
         self._batch_size = batch_size
+        self._dummy = self.prepare(Image.new("RGB", (1, 1), self._captioner.geometry.fill))
 
-    def caption(self, pictures: Iterable[Picture]) -> list[Caption]:
-        """Return one caption per picture, in order, under the picture's key; only their small squares are kept."""
-        pixels = {picture.key: self._captioner.geometry.prepare(picture.image) for picture in pictures}
+    @property
+    def prepare(self) -> Callable[[Image.Image], Any]:
+        """Return what makes the square of uint8 pixels that the vision tower sees, once normalised."""
+        return self._captioner.geometry.prepare
+
+    def answer(self, items: Iterator[base.Item]) -> Iterator[base.Result]:
+        """Yield a result for every request, batch by batch, in the order in which they came."""
+        from recaption.captioners.isolation import answer_batch
+
+        for batch in batches_by_position(items, self._batch_size):
+            yield from answer_batch(batch, self._ask)
+
+    def _ask(self, batch: Sequence[Place]) -> list[tuple[base.Caption, ...]]:
+        """Answer a batch, with a plain picture in each hole: a healthy row's batch is then as large as ever."""
+        requests = [place for place in batch if isinstance(place, base.Request)]
+        pixels = [place.picture if isinstance(place, base.Request) else self._dummy for place in batch]
+        by_prompt = []
+        for index in range(len(requests[0].prompts)):
+            default = requests[0].prompts[index]
+            texts = [place.prompts[index] if isinstance(place, base.Request) else default for place in batch]
+            by_prompt.append(self._captions(pixels, texts))
+        by_place = zip(batch, zip(*by_prompt, strict=True), strict=True)
+        return [captions for place, captions in by_place if isinstance(place, base.Request)]
+
+    def _captions(self, pixels: Sequence[Any], prompts: Sequence[str]) -> list[base.Caption]:
         answers = self._captioner.answer_pixels(
-            list(pixels.values()),
-            [self._prompt] * len(pixels),
-            max_new_tokens=self._max_new_tokens,
-            batch_size=self._batch_size,
+            pixels, prompts, max_new_tokens=self._max_new_tokens, batch_size=self._batch_size
         )
         return [
-            Caption(
-                key=key,
+            base.Caption(
                 text=self._captioner.text(answer),
                 finish_reason=answer.finish_reason,
                 num_tokens=len(answer.token_ids),
                 mean_logprob=answer.mean_logprob,
             )
-            for key, answer in zip(pixels, answers, strict=True)
+            for answer in answers
         ]
 
-
-def identify_model(folder: Path) -> str:
-    """Return a digest of the files that decide what a model directory says: weights, configs, tokenizer, template."""
-    digest = hashlib.sha256()
-    for path in sorted({path for pattern in IDENTITY_PATTERNS for path in folder.glob(pattern)}):
-        digest.update(path.name.encode())
-        with path.open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
-    return digest.hexdigest()[:ID_LENGTH]
+    def caption(self, pictures: Iterable[Picture]) -> list[Caption]:
+        """Return one caption per picture, in order, under the picture's key; only their small squares are kept."""
+        pixels = {picture.key: self.prepare(picture.image) for picture in pictures}
+        captions = self._captions(list(pixels.values()), [self._prompt] * len(pixels))
+        return [Caption(key=key, **vars(caption)) for key, caption in zip(pixels, captions, strict=True)]
 
 
-def identify_prompt(prompt: str) -> str:
-    """Return a digest of a prompt."""
-    return hashlib.sha256(prompt.encode()).hexdigest()[:ID_LENGTH]
+def identify_captioner(config: RecaptionConfig) -> str:
+    """Return the id of the captioner that a config opens, without opening it."""
+    return _captioner_id(config.model, config.max_new_tokens, config.batch_size, config.precision)
+
+
+def _captioner_id(model: Path, max_new_tokens: int, batch_size: int, precision: str) -> str:
+    settings = {
+        "captioner": "transformers",
+        "model": identify_model(model),
+        "max_new_tokens": max_new_tokens,
+        "batch_size": batch_size,
+        "precision": precision,
+        "versions": package_versions("torch", "transformers"),
+    }
+    return identify_settings(settings)

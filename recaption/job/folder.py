@@ -10,7 +10,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from imagetext.sidecars import is_complete, read_mark
-from recaption.captioners.transformers_captioner import identify_model, identify_prompt
+from recaption.captioners.identity import identify_prompt
+from recaption.captioners.transformers_captioner import identify_captioner
 from recaption.config import RecaptionConfig
 from recaption.inputs.units import Unit, list_folder_units, list_shard_units
 from runtime.atomic import write_json
@@ -46,7 +47,7 @@ def open_manifest(config: RecaptionConfig, units: Sequence[Unit]) -> Manifest:
     Raises UserError naming what differs: the captions of two captioners are never mixed in one folder.
     """
     wanted = Manifest(
-        captioner_id=identify_model(config.model),
+        captioner_id=identify_captioner(config),
         prompt_id=identify_prompt(config.prompt),
         prompt=config.prompt,
         units={unit.name: unit.fingerprint for unit in units},
