@@ -1,26 +1,22 @@
 """What the verbs of `python -m recaption` are told."""
 
-import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from imagetext.conversations import PAPER_PROMPT
-from recaption.captioner_config import OpenAIConfig, VllmConfig
 from recaption.engine_config import EngineConfig
-from recaption.named_prompts import resolve
+from recaption.executors.partition import Part
+from recaption.job_config import ExecutorName, RayConfig
 from runtime.device import DeviceName
 from runtime.errors import UserError
 
 Precision = Literal["fp32", "bf16"]
-CaptionerName = Literal["transformers", "vllm", "openai"]
 
-PLACES_AND_WORKERS = ("output_dir", "model", "shards", "images", "workers", "device", "engine", "openai", "vllm")
+PLACES_AND_WORKERS = (
+    "output_dir", "model", "shards", "images", "workers", "device", "engine", "executor", "part", "ray",
+)  # fmt: skip
 """Fields that may differ between two starts of one job; model and input are compared by content instead."""
-
-TEMPERATURE_MAX = 2.0
-"""Highest temperature that OpenAI's protocol takes."""
-_COLUMN_ENDING = re.compile(r"[a-z][a-z0-9_]*")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,25 +26,13 @@ class RecaptionConfig:
     output_dir: Path
     """Sidecar folder: NNNNN.parquet and NNNNN_stats.json per shard."""
     model: Path
-    """Captioner: a directory of any vision-language model that the captioner serves, or its name on the Hub. Captioner
-    openai also takes a name that only its servers know."""
-    captioner: CaptionerName = "transformers"
-    """What runs the model: transformers or vLLM in the process, or servers that speak OpenAI's protocol."""
+    """Captioner: a transformers LLaVA directory."""
     shards: str | None = None
     """Folder or URL of shards in img2dataset's layout; or give `images`."""
     images: Path | None = None
     """Folder of pictures of any kind, searched recursively; a file's key is its relative path."""
     prompt: str = PAPER_PROMPT
-    """What the captioner is asked: a text, in which {alt_text} stands for the row's own caption, or a name: @paper (the
-    default, word for word), @conditioned (knows the row's own caption; sampled), @short, @detailed."""
-    more_prompts: dict[str, str] = field(default_factory=dict)
-    """Further captions of each picture in the same pass: a prompt by the ending of its column re_caption_ENDING."""
-    temperature: float | None = None
-    """Temperature of all prompts' sampling, 0 for none; left out, each prompt's own (only @conditioned samples)."""
-    top_k: int | None = None
-    """Likeliest tokens to draw from, by their probabilities; left out, 50."""
-    seed: int = 0
-    """What draws depend on, with the row's key and the prompt."""
+    """What the captioner is asked; by default the paper's prompt, word for word."""
     max_new_tokens: int = 128
     """Most tokens of a caption, as in the paper."""
     batch_size: int = 64
@@ -65,8 +49,12 @@ class RecaptionConfig:
     """Sidecars equal byte for byte whatever the number of workers and whatever was killed: batches are fixed by the
     places of rows in their unit (captioner transformers; the others batch as rows come)."""
     engine: EngineConfig = field(default_factory=EngineConfig)
-    openai: OpenAIConfig = field(default_factory=OpenAIConfig)
-    vllm: VllmConfig = field(default_factory=VllmConfig)
+    executor: ExecutorName = "local"
+    """Where workers run: processes of this machine, or captioners on a Ray cluster."""
+    part: str = "0/1"
+    """INDEX/COUNT: caption only this part of the job, counted from 0; others may run at the same time, anywhere that
+    shares output_dir. For Slurm arrays and indexed jobs of Kubernetes."""
+    ray: RayConfig = field(default_factory=RayConfig)
     images_per_unit: int = 256
     """Files of a folder that share one sidecar: one worker's work at a time, and what is lost when it is killed."""
 
@@ -77,36 +65,37 @@ class RecaptionConfig:
         for name in ("max_new_tokens", "batch_size", "workers", "threads", "images_per_unit"):
             if getattr(self, name) < 1:
                 raise UserError("out of range", where=name, found=getattr(self, name), wanted=">= 1")
+        Part.parse(self.part)
         if self.images is not None and self.output_dir.resolve().is_relative_to(self.images.resolve()):
             what, wanted = "lies inside images, and would be captioned with them", "a folder outside"
             raise UserError(what, where="output_dir", found=str(self.output_dir), wanted=f"{wanted} {self.images}")
-        self._check_prompts()
-
-    def _check_prompts(self) -> None:
-        prompts = [resolve(self.prompt)]
-        for ending, prompt in self.more_prompts.items():
-            if not _COLUMN_ENDING.fullmatch(ending):
-                wanted = "small letters, digits and _, a letter first"
-                raise UserError("no ending of a column's name", where="more_prompts", found=ending, wanted=wanted)
-            prompts.append(resolve(prompt, where=f"more_prompts.{ending}"))
-        if self.temperature is not None and not 0 <= self.temperature <= TEMPERATURE_MAX:
-            wanted = f"from 0 to {TEMPERATURE_MAX}"
-            raise UserError("out of range", where="temperature", found=self.temperature, wanted=wanted)
-        if self.top_k is not None and self.top_k < 1:
-            raise UserError("out of range", where="top_k", found=self.top_k, wanted=">= 1")
-        samples = self.temperature or (self.temperature is None and any(not one.decoding.greedy for one in prompts))
-        if self.top_k is not None and not samples:
-            fix = "Set temperature too, or leave top_k out"
-            raise UserError("nothing is sampled", where="top_k", found=self.top_k, fix=fix)
+        if not self.prompt.strip():
+            raise UserError("empty", where="prompt", found=self.prompt, wanted="a request to the captioner")
 
 
 @dataclass(frozen=True, kw_only=True)
-class InspectConfig:
-    """Look at a captioning job, running or finished."""
+class StatusConfig:
+    """Say how far a captioning job is, from its own folder alone."""
 
     output_dir: Path
     """Sidecar folder of the job."""
+    json: bool = False
+    """Print one JSON object instead of lines."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class VerifyConfig:
+    """Check a captioning job against its input."""
+
+    output_dir: Path
+    """Sidecar folder of the job."""
+    threads: int = 4
+    """Units checked side by side."""
     shards: str | None = None
     """Where the shards are now, if they moved since the job ran."""
     images: Path | None = None
     """Where the pictures are now, if they moved since the job ran."""
+
+    def __post_init__(self) -> None:
+        if self.threads < 1:
+            raise UserError("out of range", where="threads", found=self.threads, wanted=">= 1")

@@ -1,87 +1,94 @@
 """The verbs: run a job, say how far it is, check what it wrote."""
 
+import json
 import time
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 
-from recaption.config import PLACES_AND_WORKERS, InspectConfig, RecaptionConfig
-from recaption.executors.local import caption_units
-from recaption.inputs.units import SUCCESS, Unit
-from recaption.job.folder import count_statuses, list_units, open_manifest, pending, read_manifest
+from recaption.config import RecaptionConfig, StatusConfig, VerifyConfig
+from recaption.inputs.units import Unit
+from recaption.job.folder import CONFIG, DONE, Job, list_units, open_job
+from recaption.job.manifest import read_manifest
+from recaption.job.marks import finished_names, read_marks
+from recaption.job.progress import summarise
+from recaption.job.status_page import as_json, as_lines, describe_counts
 from recaption.job.verification import find_problems
 from runtime.config import load
 from runtime.errors import UserError
 from runtime.progress import Progress
-from runtime.run import Run
 
 
 def run(config: RecaptionConfig) -> None:
-    """Caption what is not captioned yet; a finished job returns at once."""
-    units = list_units(config)
-    job = Run.open(config.output_dir, config, identity_excludes=PLACES_AND_WORKERS)
-    manifest = open_manifest(config, units)
-    waiting = pending(config.output_dir, units)
-    if waiting or not job.finished():
-        seconds = _caption(config, units, waiting)
-        statuses = count_statuses(config.output_dir, [unit.name for unit in units])
-        job.finish(
-            captioner_id=manifest.captioner_id,
-            prompt_id=manifest.prompt_id,
-            num_units=len(units),
-            num_rows=statuses.total(),
-            statuses=dict(sorted(statuses.items())),
-            captioning_seconds=round(seconds, 1),
-        )
-    _print_counts(config.output_dir, units)
+    """Caption what is not captioned yet, of the whole job or of one part; a finished job returns at once."""
+    job = open_job(config)
+    try:
+        if not job.is_done():
+            _caption(config, job)
+            job.finish()
+    finally:
+        job.lock.close()
+    _print_end(config, job)
 
 
-def status(config: InspectConfig) -> None:
-    """Print how many units and rows are done, by status."""
-    _print_counts(config.output_dir, list_units(_job_config(config)))
+def status(config: StatusConfig) -> None:
+    """Print how far a job is, how fast it goes, what failed and why; reads its marks alone."""
+    manifest = read_manifest(config.output_dir)
+    names = sorted(finished_names(config.output_dir))
+    totals = summarise(read_marks(config.output_dir, names))
+    done = (config.output_dir / DONE).exists()
+    if config.json:
+        print(json.dumps(as_json(totals, manifest.num_units, done=done, now=time.time()), indent=2))
+    else:
+        print("\n".join(as_lines(config.output_dir, totals, manifest.num_units, done=done, now=time.time())))
 
 
-def verify(config: InspectConfig) -> None:
+def verify(config: VerifyConfig) -> None:
     """Compare every sidecar with its input and leave with exit code 1 when anything is wrong."""
     units = list_units(_job_config(config))
     manifest = read_manifest(config.output_dir)
-    problems = [problem for unit in units for problem in find_problems(config.output_dir, unit, manifest)]
-    for problem in problems:
+    num_problems = 0
+    for problem in find_problems(config.output_dir, units, manifest, config.threads):
         print(problem)
-    print(f"{config.output_dir}: {len(units)} units checked, {len(problems)} problems")
-    if problems:
+        num_problems += 1
+    print(f"{config.output_dir}: {len(units)} units checked, {num_problems} problems")
+    if num_problems:
         raise SystemExit(1)
 
 
-def _caption(config: RecaptionConfig, units: Sequence[Unit], waiting: Sequence[Unit]) -> float:
-    started = time.monotonic()
-    total = sum(unit.num_rows for unit in units)
-    done = total - sum(unit.num_rows for unit in waiting)
-    with Progress(total=total, initial=done, unit="images", label="recaption") as progress:
-        for unit in caption_units(config, waiting):
-            progress.advance(unit.num_rows)
-            progress.show({"unit": unit.name})
-    return time.monotonic() - started
+def _print_end(config: RecaptionConfig, job: Job) -> None:
+    facts = job.facts()
+    if facts:
+        counts = f"{facts['num_units']} units, {facts['num_rows']} rows ({describe_counts(facts['statuses'])})"
+        print(f"{config.output_dir}: done, {counts}")
+    else:
+        num_done = len(finished_names(config.output_dir))
+        print(f"{config.output_dir}: part {config.part} is done; {num_done}/{len(job.units)} units of the job are")
 
 
-def _job_config(config: InspectConfig) -> RecaptionConfig:
+def _caption(config: RecaptionConfig, job: Job) -> None:
+    num_rows, started = 0, time.monotonic()
+    label = "recaption" if config.part == "0/1" else f"recaption {config.part}"
+    with Progress(total=len(job.pending), unit="units", label=label) as progress:
+        for unit in _caption_units(config, job.pending):
+            num_rows += unit.num_rows
+            progress.advance()
+            rate = num_rows / max(time.monotonic() - started, 1e-9)
+            progress.show({"unit": unit.name, "images": num_rows, "images_per_second": rate})
+
+
+def _caption_units(config: RecaptionConfig, units: Sequence[Unit]) -> Iterator[Unit]:
+    from recaption.executors.local import caption_units
+
+    return caption_units(config, units)
+
+
+def _job_config(config: VerifyConfig) -> RecaptionConfig:
     read_manifest(config.output_dir)
-    overrides = [f"--output_dir={config.output_dir}"]
+    overrides = [f"--output_dir={config.output_dir}", "--part=0/1"]
     if config.shards is not None:
         overrides.append(f"--shards={config.shards}")
     if config.images is not None:
         overrides.append(f"--images={config.images}")
-    path = config.output_dir / "config.yaml"
+    path = config.output_dir / CONFIG
     if not path.exists():
         raise UserError("the job has no config", where=path, found="no such file")
     return load(RecaptionConfig, path, overrides=overrides)
-
-
-def _print_counts(folder: Path, units: Sequence[Unit]) -> None:
-    names = [unit.name for unit in units]
-    num_done = len(units) - len(pending(folder, units))
-    statuses = count_statuses(folder, names)
-    total = sum(unit.num_rows for unit in units)
-    counts = ", ".join(
-        f"{name} {count}" for name, count in sorted(statuses.items(), key=lambda item: item[0] != SUCCESS)
-    )
-    print(f"{folder}: {num_done}/{len(units)} units, {statuses.total()}/{total} rows ({counts or 'none yet'})")

@@ -1,11 +1,12 @@
 """Files and folders that are whole or absent.
 
-Everything is written beside its place under a name "<name>.partial-<pid>", synced, and renamed. Readers never read
-"*.partial*".
+Everything is written beside its place under a name "<name>.partial-<host>-<pid>", synced, and renamed. Readers never
+read "*.partial*".
 """
 
 import json
 import os
+import platform
 import re
 import shutil
 from collections.abc import Iterator
@@ -114,14 +115,15 @@ def _raise_disk_error(error: BaseException, path: Path) -> None:
 
 
 def _partial_name(path: Path) -> Path:
-    return path.with_name(f"{path.name}.partial-{os.getpid()}")
+    # Processes of two containers often have the same number.
+    return path.with_name(f"{path.name}.partial-{platform.node()}-{os.getpid()}")
 
 
 def _replace_directory(partial: Path, path: Path) -> None:
     if not path.exists():
         partial.replace(path)
         return
-    old = path.with_name(f"{path.name}.partial-old-{os.getpid()}")
+    old = path.with_name(f"{path.name}.partial-old-{platform.node()}-{os.getpid()}")
     path.replace(old)
     partial.replace(path)
     shutil.rmtree(old, ignore_errors=True)

@@ -1,17 +1,21 @@
 """Worker processes, one per core or device, that caption pending units side by side."""
 
+import time
 from collections.abc import Iterator, Sequence
 from functools import partial
 
-from imagetext.sidecars import write_sidecar
 from recaption.captioners.transformers_captioner import TransformersCaptioner, identify_prompt
 from recaption.config import RecaptionConfig
 from recaption.engine.captioning import caption_unit
 from recaption.inputs.units import Unit
+from recaption.job.manifest import Manifest, join_job
+from recaption.job.marks import finish_unit
 from runtime.side_by_side import finish_side_by_side
 
 _captioner: TransformersCaptioner | None = None
 """The captioner of this worker process, loaded once."""
+_manifest: Manifest | None = None
+"""The job's, with which this worker agreed when it started."""
 
 
 def caption_units(config: RecaptionConfig, units: Sequence[Unit]) -> Iterator[Unit]:
@@ -29,7 +33,7 @@ def caption_units(config: RecaptionConfig, units: Sequence[Unit]) -> Iterator[Un
 
 
 def _open_captioner(config: RecaptionConfig, worker_index: int) -> None:
-    global _captioner
+    global _captioner, _manifest
     import torch
 
     torch.set_num_threads(config.threads)
@@ -43,9 +47,18 @@ def _open_captioner(config: RecaptionConfig, worker_index: int) -> None:
         precision=config.precision,
         device=config.device,
     )
+    _manifest = join_job(config, _captioner.captioner_id)
 
 
 def _caption_unit(config: RecaptionConfig, unit: Unit) -> None:
-    assert _captioner is not None, "the worker has not been started"
+    assert _captioner is not None and _manifest is not None, "the worker has not been started"
+    started = time.monotonic()
     rows = caption_unit(unit, _captioner, prompt_id=identify_prompt(config.prompt), batch_size=config.batch_size)
-    write_sidecar(config.output_dir, unit.name, rows)
+    finish_unit(
+        config.output_dir,
+        unit,
+        rows,
+        manifest_sha256=_manifest.sha256,
+        wall_seconds=time.monotonic() - started,
+        stage_seconds={},
+    )

@@ -1,36 +1,77 @@
-"""A captioning job's folder: what it was started with, which units are done, and when it is complete.
+"""A captioning job's folder, which any number of processes may fill at the same time.
 
-The folder holds a sidecar per unit (`NNNNN.parquet`, then `NNNNN_stats.json`), `job/manifest.json` with the identities
-that all of them share, and, last of all, `done.json`.
+It holds a sidecar per unit (`NNNNN.parquet`, then its mark `NNNNN_stats.json`), `config.yaml`, `provenance.json` with
+every start, `job/manifest.json` with what shapes the captions and, last of all, `done.json`. Finished units are known
+by their marks alone, from one listing of the folder.
 """
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from imagetext.sidecars import is_complete, read_mark
-from recaption.captioners.identity import identify_prompt
 from recaption.captioners.transformers_captioner import identify_captioner
 from recaption.config import RecaptionConfig
+from recaption.executors.partition import Part
 from recaption.inputs.units import Unit, list_folder_units, list_shard_units
-from runtime.atomic import write_json
+from recaption.job.locks import JobLock, one_at_a_time
+from recaption.job.manifest import MANIFEST, Manifest, describe_job, read_manifest, refuse_other, write_manifest
+from recaption.job.marks import MARK_SUFFIX, finished_names, list_folder, read_marks, read_unit_mark
+from recaption.job.progress import summarise
+from runtime import provenance
+from runtime.atomic import remove_partials, write_json, write_text
+from runtime.config import to_yaml
 from runtime.errors import UserError
 from runtime.json_files import read_object
 
-# img2dataset reads every JSON file at the root of a shard folder as a shard's stats, so ours lies one level deeper.
-MANIFEST = Path("job") / "manifest.json"
+DONE = "done.json"
+CONFIG = "config.yaml"
+PROVENANCE = "provenance.json"
+_CHECKED_AT_START = 64
+"""Finished units whose input is compared when a job is continued; `verify` compares all."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Manifest:
-    """Identities that may not change while a job is continued."""
+class Job:
+    """An opened job: what there is to do here, and the locks held while it is done."""
 
-    captioner_id: str
-    prompt_id: str
-    prompt: str
-    units: dict[str, str]
-    """Fingerprint of each unit's input, by name."""
+    folder: Path
+    manifest: Manifest
+    units: Sequence[Unit]
+    """All units of the input, in order."""
+    pending: Sequence[Unit]
+    """Unfinished units of this part, in order."""
+    lock: JobLock
+
+    def is_done(self) -> bool:
+        """Tell whether every unit is finished and the job's own mark says so."""
+        return (self.folder / DONE).exists()
+
+    def facts(self) -> dict[str, Any]:
+        """Return what the job's mark says, empty while there is none."""
+        return read_object(self.folder / DONE) if self.is_done() else {}
+
+    def finish(self) -> None:
+        """Write the job's mark if every unit is finished, whoever finished it.
+
+        Of several processes that end at the same time each lists the marks after its own last one, so that at least
+        one sees all; when more do, they write the same facts.
+        """
+        names = [unit.name for unit in self.units]
+        if not finished_names(self.folder).issuperset(names):
+            return
+        totals = summarise(read_marks(self.folder, names))
+        facts = {
+            "manifest_sha256": self.manifest.sha256,
+            "captioner_id": self.manifest.captioner_id,
+            "prompt_id": self.manifest.prompt_id,
+            "num_units": totals.num_units,
+            "num_rows": totals.num_rows,
+            "statuses": totals.statuses,
+            "captioning_seconds": round(totals.active_seconds, 1),
+        }
+        write_json(self.folder / DONE, facts)
 
 
 def list_units(config: RecaptionConfig) -> Sequence[Unit]:
@@ -41,61 +82,88 @@ def list_units(config: RecaptionConfig) -> Sequence[Unit]:
     return list_shard_units(config.shards)
 
 
-def open_manifest(config: RecaptionConfig, units: Sequence[Unit]) -> Manifest:
-    """Write the job's manifest, or check that the one found there belongs to this captioner, prompt and input.
+def open_job(config: RecaptionConfig) -> Job:
+    """Begin or continue a job, or a part of it.
 
-    Raises UserError naming what differs: the captions of two captioners are never mixed in one folder.
+    Raises:
+        UserError: when the folder's captions were shaped by other settings, model or versions, or its units made from
+            another input, naming what differs; when another process captions the same.
     """
-    wanted = Manifest(
-        captioner_id=identify_captioner(config),
-        prompt_id=identify_prompt(config.prompt),
-        prompt=config.prompt,
-        units={unit.name: unit.fingerprint for unit in units},
-    )
-    path = config.output_dir / MANIFEST
-    if path.exists():
-        found = read_manifest(config.output_dir)
-        # A job that was refused before its first caption leaves its folder to the corrected one.
-        if any(is_complete(config.output_dir, name) for name in found.units):
-            _refuse_other(found, wanted, config.output_dir)
-    write_json(path, vars(wanted))
-    return wanted
+    units, part, folder = list_units(config), Part.parse(config.part), config.output_dir
+    _refuse_repeated(units)
+    wanted = describe_job(config, identify_captioner(config), len(units))
+    _refuse_other_captions(folder, wanted)
+    lock = JobLock(folder, part)
+    with one_at_a_time(folder / MANIFEST.parent / ".starting.lock"):
+        _agree(folder, wanted, alone=lock.is_alone())
+        _record_start(folder, config)
+    mine = part.choose(units)
+    listing = list_folder(folder)
+    _refuse_changed_input(folder, [unit for unit in units if unit.name in listing.finished])
+    _remove_litter(folder, listing.partials, None if part.is_whole else {unit.name for unit in mine})
+    if not listing.finished.issuperset(unit.name for unit in units):
+        # The input grew since the job was done.
+        (folder / DONE).unlink(missing_ok=True)
+    pending = [unit for unit in mine if unit.name not in listing.finished]
+    return Job(folder=folder, manifest=wanted, units=units, pending=pending, lock=lock)
 
 
-def read_manifest(folder: Path) -> Manifest:
-    """Read a job's manifest; raises UserError where there is no job."""
-    path = folder / MANIFEST
-    if not path.exists():
-        raise UserError("no captioning job here", where=folder, found=f"no {MANIFEST}", fix="Check --output_dir.")
-    names = [field.name for field in fields(Manifest)]
-    manifest = read_object(path, *names)
-    return Manifest(**{name: manifest[name] for name in names})
+def _refuse_repeated(units: Sequence[Unit]) -> None:
+    names = Counter(unit.name for unit in units)
+    if len(names) < len(units):
+        name, wanted = names.most_common(1)[0][0], "names of their own, since each names a sidecar"
+        raise UserError("two units of the input have one name", where="input", found=name, wanted=wanted)
 
 
-def pending(folder: Path, units: Sequence[Unit]) -> list[Unit]:
-    """Return the units whose sidecar is not finished."""
-    return [unit for unit in units if not is_complete(folder, unit.name)]
+def _refuse_other_captions(folder: Path, wanted: Manifest) -> None:
+    """Compare with the manifest found; a job that was refused before its first caption leaves its folder to another."""
+    if not (folder / MANIFEST).exists():
+        return
+    found = read_manifest(folder)
+    if found.sha256 != wanted.sha256 and finished_names(folder):
+        refuse_other(found, wanted, folder)
 
 
-def count_statuses(folder: Path, names: Sequence[str]) -> Counter[str]:
-    """Return the number of finished rows by status, read from the completion marks alone."""
-    statuses: Counter[str] = Counter()
-    for name in names:
-        if is_complete(folder, name):
-            statuses.update(read_mark(folder, name)["status_dict"])
-    return statuses
+def _agree(folder: Path, wanted: Manifest, *, alone: bool) -> None:
+    """Compare once more, with the door closed: another part may have begun with other settings a moment ago."""
+    if not alone and (folder / MANIFEST).exists():
+        refuse_other(read_manifest(folder), wanted, folder)
+    _refuse_other_captions(folder, wanted)
+    write_manifest(folder, wanted)
 
 
-def _refuse_other(found: Manifest, wanted: Manifest, folder: Path) -> None:
-    fix = "Choose another output_dir, or delete the folder to start again."
-    comparisons = {
-        "these captions are another captioner's": (found.captioner_id, wanted.captioner_id),
-        "these captions answer another prompt": (found.prompt, wanted.prompt),
-        **{
-            f"the input of unit {name} changed": (fingerprint, wanted.units.get(name, fingerprint))
-            for name, fingerprint in found.units.items()
-        },
-    }
-    for what, (there, asked) in comparisons.items():
-        if there != asked:
-            raise UserError(what, where=folder, found=there, wanted=asked, fix=fix)
+def _refuse_changed_input(folder: Path, finished: Sequence[Unit]) -> None:
+    """Compare some finished units' input with what it is now: the first, the last and others between, evenly.
+
+    A file that comes or goes in a folder shifts every slice after it, so the last finished unit tells of any that
+    matters; and the job of a billion rows starts without opening each of its inputs.
+    """
+    last = len(finished) - 1
+    checked = min(len(finished), _CHECKED_AT_START)
+    for place in sorted({round(index * last / max(1, checked - 1)) for index in range(checked)}):
+        unit = finished[place]
+        recorded = read_unit_mark(folder, unit.name).input_fingerprint
+        if recorded != unit.fingerprint:
+            raise UserError(
+                f"the input of unit {unit.name} changed",
+                where=folder,
+                found=unit.fingerprint,
+                wanted=recorded,
+                fix="Give the input that was captioned, or choose another output_dir.",
+            )
+
+
+def _record_start(folder: Path, config: RecaptionConfig) -> None:
+    write_text(folder / CONFIG, to_yaml(config))
+    path = folder / PROVENANCE
+    starts: list[Any] = read_object(path).get("starts", []) if path.exists() else []
+    write_json(path, {"starts": [*starts, provenance.collect()]})
+
+
+def _remove_litter(folder: Path, partials: Sequence[str], own: set[str] | None) -> None:
+    """Delete what killed processes left half written: all of it, or that of the units that this part alone writes."""
+    for name in partials:
+        if own is None or name.split(".")[0].removesuffix(MARK_SUFFIX.split(".")[0]) in own:
+            (folder / name).unlink(missing_ok=True)
+    if own is None:
+        remove_partials(folder / MANIFEST.parent)

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from imagetext.sidecars import read_mark, write_sidecar
 from recaption.inputs.units import SUCCESS, Unit
+from runtime.atomic import is_partial
 from runtime.errors import UserError
 
 MARK_SUFFIX = "_stats.json"
@@ -39,7 +40,7 @@ class UnitMark:
     manifest_sha256: str = ""
     """Digest of the manifest that the unit's captioner agreed with."""
     reasons: Mapping[str, int] = field(default_factory=dict)
-    """Rows without a caption by "status: reason"; numbers in reasons read N."""
+    """Rows without a caption by "status: reason"; numbers in reasons read N, but for those of three digits."""
     finished_at: float = 0.0
     """When the unit was finished, in seconds since 1970."""
     wall_seconds: float = 0.0
@@ -48,14 +49,34 @@ class UnitMark:
     """Seconds spent on the unit by stage (reading, decoding, ...); stages overlap."""
 
 
-def finished_names(folder: Path) -> set[str]:
-    """Return the names of a job's finished units by one listing of its folder; no file is opened."""
+@dataclass(frozen=True)
+class Listing:
+    """What one listing of a job's folder tells, without opening a file."""
+
+    finished: set[str]
+    """Names of finished units."""
+    partials: list[str]
+    """File names that processes, alive or killed, have not finished writing."""
+    others: list[str]
+    """All file names but the marks'."""
+
+
+def list_folder(folder: Path) -> Listing:
+    """List a job's folder once; one that is not there is empty."""
     try:
         with os.scandir(folder) as entries:
-            names = (entry.name for entry in entries)
-            return {name.removesuffix(MARK_SUFFIX) for name in names if name.endswith(MARK_SUFFIX)}
+            names = [entry.name for entry in entries]
     except FileNotFoundError:
-        return set()
+        names = []
+    finished = {name.removesuffix(MARK_SUFFIX) for name in names if name.endswith(MARK_SUFFIX)}
+    others = [name for name in names if not name.endswith(MARK_SUFFIX)]
+    partials = [name for name in others if is_partial(Path(name))]
+    return Listing(finished, partials, others)
+
+
+def finished_names(folder: Path) -> set[str]:
+    """Return the names of a job's finished units by one listing of its folder."""
+    return list_folder(folder).finished
 
 
 def finish_unit(
@@ -124,4 +145,6 @@ def _count_reasons(rows: Sequence[Mapping[str, object]]) -> dict[str, int]:
 
 def _general(message: str) -> str:
     """Return a message without what differs from row to row, so that equal causes are counted together."""
-    return re.sub(r"\d+", "N", " ".join(message.split()))[:_REASON_LENGTH_MAX]
+    # Numbers of three digits stay: HTTP's.
+    general = re.sub(r"\d+", lambda number: number[0] if len(number[0]) == 3 else "N", " ".join(message.split()))
+    return general[:_REASON_LENGTH_MAX]

@@ -2,6 +2,7 @@
 
 import json
 import os
+import platform
 
 import pytest
 
@@ -12,7 +13,7 @@ def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path):
     path = tmp_path / "file.txt"
     atomic.write_text(path, "old")
     with pytest.raises(OSError, match="disk full"), atomic.atomic_path(path) as partial:
-        assert partial.name == f"file.txt.partial-{os.getpid()}" and atomic.is_partial(partial)
+        assert partial.name == f"file.txt.partial-{platform.node()}-{os.getpid()}" and atomic.is_partial(partial)
         partial.write_text("half")
         raise OSError("disk full")
     assert path.read_text() == "old" and [p.name for p in tmp_path.iterdir()] == ["file.txt"]
