@@ -37,6 +37,8 @@ class RecaptionConfig:
     """Most tokens of a caption, as in the paper."""
     batch_size: int = 64
     """Images captioned together."""
+    max_side_px: int = 1024
+    """Longer side to which pictures are shrunk for models that cut them up themselves; a LLaVA gets its own square."""
     precision: Precision = "bf16"
     """Precision of the matrix products."""
     workers: int = 1
@@ -62,7 +64,7 @@ class RecaptionConfig:
         if (self.shards is None) == (self.images is None):
             found = "neither" if self.shards is None else "both"
             raise UserError("one input is needed", where="shards, images", found=found, wanted="exactly one of them")
-        for name in ("max_new_tokens", "batch_size", "workers", "threads", "images_per_unit"):
+        for name in ("max_new_tokens", "batch_size", "max_side_px", "workers", "threads", "images_per_unit"):
             if getattr(self, name) < 1:
                 raise UserError("out of range", where=name, found=getattr(self, name), wanted=">= 1")
         Part.parse(self.part)
