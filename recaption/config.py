@@ -5,9 +5,11 @@ from pathlib import Path
 from typing import Literal
 
 from imagetext.conversations import PAPER_PROMPT
+from recaption.captioner_config import CaptionerName, OpenAIConfig, VllmConfig
 from recaption.engine_config import EngineConfig
 from recaption.executors.partition import Part
 from recaption.job_config import ExecutorName, RayConfig
+from recaption.named_prompts import check_prompts
 from runtime.device import DeviceName
 from runtime.errors import UserError
 
@@ -15,6 +17,7 @@ Precision = Literal["fp32", "bf16"]
 
 PLACES_AND_WORKERS = (
     "output_dir", "model", "shards", "images", "workers", "device", "engine", "executor", "part", "ray",
+    "openai", "vllm",
 )  # fmt: skip
 """Fields that may differ between two starts of one job; model and input are compared by content instead."""
 
@@ -26,13 +29,25 @@ class RecaptionConfig:
     output_dir: Path
     """Sidecar folder: NNNNN.parquet and NNNNN_stats.json per shard."""
     model: Path
-    """Captioner: a transformers LLaVA directory."""
+    """Captioner: a directory of any vision-language model that the captioner serves, or its name on the Hub. Captioner
+    openai also takes a name that only its servers know."""
+    captioner: CaptionerName = "transformers"
+    """What runs the model: transformers or vLLM in the process, or servers that speak OpenAI's protocol."""
     shards: str | None = None
     """Folder or URL of shards in img2dataset's layout; or give `images`."""
     images: Path | None = None
     """Folder of pictures of any kind, searched recursively; a file's key is its relative path."""
     prompt: str = PAPER_PROMPT
-    """What the captioner is asked; by default the paper's prompt, word for word."""
+    """What the captioner is asked: a text, in which {alt_text} stands for the row's own caption, or a name: @paper (the
+    default, word for word), @conditioned (knows the row's own caption; sampled), @short, @detailed."""
+    more_prompts: dict[str, str] = field(default_factory=dict)
+    """Further captions of each picture in the same pass: a prompt by the ending of its column re_caption_ENDING."""
+    temperature: float | None = None
+    """Temperature of all prompts' sampling, 0 for none; left out, each prompt's own (only @conditioned samples)."""
+    top_k: int | None = None
+    """Likeliest tokens to draw from, by their probabilities; left out, 50."""
+    seed: int = 0
+    """What draws depend on, with the row's key and the prompt."""
     max_new_tokens: int = 128
     """Most tokens of a caption, as in the paper."""
     batch_size: int = 64
@@ -51,6 +66,8 @@ class RecaptionConfig:
     """Sidecars equal byte for byte whatever the number of workers and whatever was killed: batches are fixed by the
     places of rows in their unit (captioner transformers; the others batch as rows come)."""
     engine: EngineConfig = field(default_factory=EngineConfig)
+    openai: OpenAIConfig = field(default_factory=OpenAIConfig)
+    vllm: VllmConfig = field(default_factory=VllmConfig)
     executor: ExecutorName = "local"
     """Where workers run: processes of this machine, or captioners on a Ray cluster."""
     part: str = "0/1"
@@ -71,8 +88,7 @@ class RecaptionConfig:
         if self.images is not None and self.output_dir.resolve().is_relative_to(self.images.resolve()):
             what, wanted = "lies inside images, and would be captioned with them", "a folder outside"
             raise UserError(what, where="output_dir", found=str(self.output_dir), wanted=f"{wanted} {self.images}")
-        if not self.prompt.strip():
-            raise UserError("empty", where="prompt", found=self.prompt, wanted="a request to the captioner")
+        check_prompts(self.prompt, self.more_prompts, self.temperature, self.top_k)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""Open the captioner that a config asks for."""
+"""Open the captioner that a config asks for, or tell its id without opening it."""
 
 from recaption.captioners.base import Captioner
 from recaption.config import RecaptionConfig
@@ -6,6 +6,10 @@ from recaption.config import RecaptionConfig
 
 def open_captioner(config: RecaptionConfig) -> Captioner:
     """Load or connect to the captioner; raises UserError where there is none, or not the one wanted."""
+    if config.captioner == "openai":
+        from recaption.captioners.openai_captioner import OpenAICaptioner
+
+        return OpenAICaptioner(config)
     from recaption.captioners.transformers_captioner import TransformersCaptioner
 
     return TransformersCaptioner(
@@ -16,3 +20,14 @@ def open_captioner(config: RecaptionConfig) -> Captioner:
         precision=config.precision,
         device=config.device,
     )
+
+
+def identify_captioner(config: RecaptionConfig) -> str:
+    """Return the `captioner_id` of the captioner that `open_captioner` would open; reads the model's files alone."""
+    if config.captioner == "openai":
+        from recaption.captioners import openai_captioner
+
+        return openai_captioner.identify_captioner(config)
+    from recaption.captioners import transformers_captioner
+
+    return transformers_captioner.identify_captioner(config)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from recaption.captioners.transformers_captioner import identify_captioner
+from recaption.captioners.opening import identify_captioner
 from recaption.config import RecaptionConfig
 from recaption.executors.partition import Part
 from recaption.inputs.units import Unit, list_folder_units, list_shard_units

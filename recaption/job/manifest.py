@@ -13,9 +13,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from recaption.captioners.identity import identify_prompt
 from recaption.config import PLACES_AND_WORKERS, RecaptionConfig
 from recaption.job.image_policy import identify_image_policy
+from recaption.prompts import identify_prompts
 from runtime.atomic import write_json
 from runtime.config import to_dict
 from runtime.errors import UserError
@@ -56,11 +56,11 @@ def describe_job(config: RecaptionConfig, captioner_id: str, num_units: int) -> 
     excluded = (*PLACES_AND_WORKERS, "output_dir")
     shaped_by = {
         **dict(_flat(to_dict(config), excluded)),
-        **{f"versions.{name}": version for name, version in _versions(_captioner_kind(config)).items()},
+        **{f"versions.{name}": version for name, version in _versions(config.captioner).items()},
         "image_policy": identify_image_policy(),
         "captioner_id": captioner_id,
     }
-    prompt_id = identify_prompt(config.prompt)
+    prompt_id = identify_prompts(config)
     return Manifest(captioner_id=captioner_id, prompt_id=prompt_id, shaped_by=shaped_by, num_units=num_units)
 
 
@@ -110,10 +110,6 @@ _FIXES = {
     "image_policy": "Pictures are decoded to other pixels here: use the same codecs, or choose another output_dir.",
     "captioner_id": "The model's files differ: give the model found, or choose another output_dir.",
 }
-
-
-def _captioner_kind(config: RecaptionConfig) -> str:
-    return "transformers"
 
 
 def _flat(values: Mapping[str, Any], excluded: tuple[str, ...], prefix: str = "") -> Iterator[tuple[str, Any]]:
