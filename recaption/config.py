@@ -10,7 +10,7 @@ from recaption.engine_config import EngineConfig
 from recaption.executors.partition import Part
 from recaption.job_config import ExecutorName, RayConfig
 from recaption.named_prompts import check_prompts
-from runtime.device import DeviceName
+from runtime.device_name import DeviceName
 from runtime.errors import UserError
 
 Precision = Literal["fp32", "bf16"]

@@ -4,10 +4,8 @@ from typing import Literal
 
 import torch
 
+from runtime.device_name import DeviceName
 from runtime.errors import UserError
-
-DeviceName = Literal["auto", "cpu", "cuda"]
-"""What a config may ask for."""
 
 
 def pick_device(name: DeviceName) -> torch.device:

@@ -10,7 +10,18 @@ import torch
 from torch import nn
 
 from benchmarks import __main__ as command
-from benchmarks import attention, conversation_index, llava_mix, loading, loop, packing, page, recaption, text_tower
+from benchmarks import (
+    attention,
+    conversation_index,
+    llava_mix,
+    loading,
+    loop,
+    packing,
+    page,
+    recaption,
+    resume,
+    text_tower,
+)
 from benchmarks.race import Contender, race, table
 from benchmarks.transformer import Transformer, random_tokens
 from imagetext.conversations import read_conversations
@@ -199,3 +210,16 @@ def test_all_measurements_do_not_go_to_one_file(capsys: pytest.CaptureFixture[st
         "output: all would go to one file: found all.md, wanted a file name with NAME in it. Or measure one, by --name"
     )
     assert wanted in capsys.readouterr().err
+
+
+def test_resume_finds_what_is_done_by_marks_and_scales_what_is_not_measured_whole() -> None:
+    size = resume.SIZES["tiny"]
+    rows = [
+        [cell.strip() for cell in line.split("|")[1:-1]]
+        for line in resume.measure(size, repeats=1).splitlines()
+        if line.startswith("| ")
+    ]
+    done = {row[0]: row[1] for row in rows[1:]}
+    assert done["recaption run: to the first shard"] == done["recaption status: every mark read"] == "300"
+    assert done["ids in a set, as CaptionFlow keeps them"] == "40"
+    assert all(bool(row[4]) == row[0].startswith("ids in") for row in rows[2:])

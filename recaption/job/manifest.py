@@ -53,10 +53,9 @@ class Manifest:
 
 def describe_job(config: RecaptionConfig, captioner_id: str, num_units: int) -> Manifest:
     """Return the manifest of what this process would caption, with its own libraries and codecs."""
-    excluded = (*PLACES_AND_WORKERS, "output_dir")
     shaped_by = {
-        **dict(_flat(to_dict(config), excluded)),
-        **{f"versions.{name}": version for name, version in _versions(config.captioner).items()},
+        **dict(_flat(to_dict(config), PLACES_AND_WORKERS)),
+        **{f"versions.{name}": _version(name) for name in _PACKAGES[config.captioner]},
         "image_policy": identify_image_policy(),
         "captioner_id": captioner_id,
     }
@@ -117,17 +116,14 @@ def _flat(values: Mapping[str, Any], excluded: tuple[str, ...], prefix: str = ""
         dotted = f"{prefix}{name}"
         if dotted in excluded:
             continue
-        if isinstance(value, Mapping):
+        if isinstance(value, Mapping) and value:
             yield from _flat(value, excluded, f"{dotted}.")
         else:
             yield dotted, value
 
 
-def _versions(captioner: str) -> dict[str, str]:
-    found = {}
-    for name in _PACKAGES[captioner]:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            found[name] = "none"
-    return found
+def _version(name: str) -> str:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return "none"
