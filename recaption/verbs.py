@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator, Sequence
 
 from recaption.config import RecaptionConfig, StatusConfig, VerifyConfig
+from recaption.engine.report import UnitReport
 from recaption.inputs.units import Unit
 from recaption.job.folder import CONFIG, DONE, Job, list_units, open_job
 from recaption.job.manifest import read_manifest
@@ -68,14 +69,15 @@ def _caption(config: RecaptionConfig, job: Job) -> None:
     num_rows, started = 0, time.monotonic()
     label = "recaption" if config.part == "0/1" else f"recaption {config.part}"
     with Progress(total=len(job.pending), unit="units", label=label) as progress:
-        for unit in _caption_units(config, job.pending):
-            num_rows += unit.num_rows
+        for report in _caption_units(config, job.pending):
+            num_rows += report.num_rows
             progress.advance()
             rate = num_rows / max(time.monotonic() - started, 1e-9)
-            progress.show({"unit": unit.name, "images": num_rows, "images_per_second": rate})
+            facts = {"unit": report.name, "images": num_rows, "images_per_second": rate}
+            progress.show({**facts, "bottleneck": report.bottleneck or "none"})
 
 
-def _caption_units(config: RecaptionConfig, units: Sequence[Unit]) -> Iterator[Unit]:
+def _caption_units(config: RecaptionConfig, units: Sequence[Unit]) -> Iterator[UnitReport]:
     from recaption.executors.local import caption_units
 
     return caption_units(config, units)

@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -14,7 +15,8 @@ from imagetext.sidecars import SIDECAR_SCHEMA, read_sidecar_table
 from recaption import verbs
 from recaption.__main__ import main
 from recaption.config import RecaptionConfig, StatusConfig, VerifyConfig
-from recaption.executors import local as workers
+from recaption.engine import writing
+from recaption.engine_config import EngineConfig
 from recaption.inputs.units import Unit
 from runtime.entry import run_entry
 from runtime.errors import UserError
@@ -22,7 +24,8 @@ from tests.recaption.conftest import jpeg
 
 
 def job(model: Path, output_dir: Path, **fields: object) -> RecaptionConfig:
-    defaults = {"max_new_tokens": 12, "batch_size": 4, "device": "cpu"}
+    engine = EngineConfig(supervised=False)
+    defaults = {"max_new_tokens": 12, "batch_size": 4, "device": "cpu", "engine": engine}
     return RecaptionConfig(model=model, output_dir=output_dir, **{**defaults, **fields})  # type: ignore[arg-type]
 
 
@@ -60,7 +63,7 @@ def test_sidecar_columns_start_with_the_published_ones(finished: Path) -> None:
 
 @pytest.mark.slow
 def test_captions_do_not_depend_on_workers(finished: Path, model: Path, shards: Path, tmp_path: Path) -> None:
-    verbs.run(job(model, tmp_path / "side", shards=str(shards), workers=2))
+    verbs.run(job(model, tmp_path / "side", shards=str(shards), workers=2, engine=EngineConfig()))
     assert tables(tmp_path / "side") == tables(finished)
 
 
@@ -68,27 +71,29 @@ def test_interrupted_job_continues_and_repeats_nothing(
     finished: Path, model: Path, shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = job(model, tmp_path / "side", shards=str(shards))
-    captioned: list[str] = []
-    original = workers._caption_unit
+    written: list[str] = []
+    original = writing.finish_unit
 
-    def caption_until_killed(config: RecaptionConfig, unit: Unit) -> None:
-        if len(captioned) == 1:
+    def write_until_killed(folder: Path, unit: Unit, *arguments: Any, **named: Any) -> None:
+        if len(written) == 1:
             raise KeyboardInterrupt
-        captioned.append(unit.name)
-        original(config, unit)
+        written.append(unit.name)
+        original(folder, unit, *arguments, **named)
 
-    monkeypatch.setattr(workers, "_caption_unit", caption_until_killed)
+    def write(folder: Path, unit: Unit, *arguments: Any, **named: Any) -> None:
+        written.append(unit.name)
+        original(folder, unit, *arguments, **named)
+
+    monkeypatch.setattr(writing, "finish_unit", write_until_killed)
     with pytest.raises(KeyboardInterrupt):
         verbs.run(config)
     assert not (tmp_path / "side" / "done.json").exists()
-    monkeypatch.setattr(
-        workers, "_caption_unit", lambda config, unit: (captioned.append(unit.name), original(config, unit))
-    )
+    monkeypatch.setattr(writing, "finish_unit", write)
     verbs.run(config)
-    assert captioned == ["00000", "00001", "00002"]
+    assert written == ["00000", "00001", "00002"]
     assert tables(tmp_path / "side") == tables(finished)
     verbs.run(config)
-    assert len(captioned) == 3
+    assert len(written) == 3
 
 
 def test_half_sidecars_of_a_killed_job_are_removed(model: Path, shards: Path, tmp_path: Path) -> None:
@@ -190,9 +195,9 @@ def test_a_folder_that_is_no_model_is_named(shards: Path, tmp_path: Path) -> Non
         verbs.run(job(tmp_path, tmp_path / "side", shards=str(shards)))
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("supervised", [False, True])
 def test_captioner_whose_prompts_changed_is_refused_at_the_start(
-    model: Path, shards: Path, tmp_path: Path, workers: int
+    model: Path, shards: Path, tmp_path: Path, supervised: bool
 ) -> None:
     """Someone edits the chat template of a published captioner: it would be asked as it never was in training."""
     changed = tmp_path / "changed"
@@ -201,7 +206,7 @@ def test_captioner_whose_prompts_changed_is_refused_at_the_start(
     template.write_text(template.read_text().replace("<|start_header_id|>assistant", "assistant"))
     message = r"changed: prompts are rendered otherwise than in training: found .*\[-<\|start_header_id\|>-\].*template"
     with pytest.raises(UserError, match=message):
-        verbs.run(job(changed, tmp_path / "side", shards=str(shards), workers=workers))
+        verbs.run(job(changed, tmp_path / "side", shards=str(shards), engine=EngineConfig(supervised=supervised)))
     assert not list((tmp_path / "side").glob("*.parquet"))
 
 

@@ -1,0 +1,117 @@
+"""One worker: units in, sidecars out, through one captioner that never pauses between them."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from functools import partial
+
+from recaption.config import RecaptionConfig
+from recaption.engine.answering import Answering, OpenCaptioner
+from recaption.engine.attempts import read_deaths
+from recaption.engine.black_box import BlackBox
+from recaption.engine.clock import StageClock
+from recaption.engine.decoding import Decoders, open_decoders
+from recaption.engine.loading import Loader
+from recaption.engine.report import UnitReport
+from recaption.engine.streaming import Stream
+from recaption.engine.writing import Provenance, Writer
+from recaption.inputs.units import Unit
+from recaption.job.manifest import join_job
+from recaption.prompts import job_prompts, prompts_for
+
+
+def run_worker(
+    config: RecaptionConfig,
+    units: Iterator[Unit],
+    report: Callable[[UnitReport], None],
+    *,
+    open_captioner: OpenCaptioner | None = None,
+    box: BlackBox | None = None,
+    index: int = 0,
+) -> None:
+    """Caption units until there are no more, and report each when its sidecar and mark are on disk.
+
+    The next unit is taken as soon as there is room for its rows. Raises UserError, OSError where reading or writing
+    fails for good, and WorkerSpentError where only a new process may do better.
+    """
+    for finished in caption_stream(config, units, open_captioner=open_captioner, box=box, index=index):
+        report(finished)
+
+
+def caption_stream(
+    config: RecaptionConfig,
+    units: Iterator[Unit],
+    *,
+    open_captioner: OpenCaptioner | None = None,
+    box: BlackBox | None = None,
+    index: int = 0,
+) -> Iterator[UnitReport]:
+    """Yield the report of each unit once it is on disk; otherwise as `run_worker`."""
+    _place(config, index)
+    box, clock = BlackBox() if box is None else box, StageClock()
+    num_processes = config.engine.num_decode_processes(on_cpu=_on_cpu(config), num_workers=config.workers)
+    with ExitStack() as stack:
+        decoders = open_decoders(num_processes, config.engine.decode_seconds_max)
+        stack.callback(decoders.close)
+        answering = Answering(config, open_captioner or _opener(), clock=clock, box=box)
+        decoders.start(answering.captioner.prepare)
+        manifest = join_job(config, answering.captioner.captioner_id)
+        provenance = Provenance(
+            caption_columns=tuple(job_prompts(config)),
+            prompt_id=manifest.prompt_id,
+            captioner_id=manifest.captioner_id,
+            manifest_sha256=manifest.sha256,
+            decode_processes=num_processes,
+            worker=index,
+        )
+        writer = Writer(config.output_dir, provenance, num_retries=config.engine.write_retries, clock=clock, box=box)
+        stack.callback(writer.close)
+        loader = _loader(config, units, decoders, clock, box)
+        stack.callback(loader.close)
+        stream = Stream(loader, row_attempts=config.engine.row_attempts, box=box)
+        clock.take()
+        loader.start()
+        for _ in answering.settle(stream):
+            while stream.finished:
+                unit = stream.finished.popleft()
+                writer.put(unit, answering.take_seconds(), time.monotonic() - unit.began)
+            yield from writer.written()
+        yield from writer.written(num_left_max=0)
+
+
+def _loader(
+    config: RecaptionConfig, units: Iterator[Unit], decoders: Decoders, clock: StageClock, box: BlackBox
+) -> Loader:
+    return Loader(
+        units,
+        decoders,
+        engine=config.engine,
+        clock=clock,
+        box=box,
+        prompts_for=partial(prompts_for, config),
+        deaths_of=partial(read_deaths, config.output_dir),
+    )
+
+
+def _opener() -> OpenCaptioner:
+    # Captioners bring torch or a client with them; whoever brings a captioner of his own needs neither.
+    from recaption.captioners.opening import open_captioner
+
+    return open_captioner
+
+
+def _place(config: RecaptionConfig, index: int) -> None:
+    """Give this process its threads and, evenly, one of the visible GPUs."""
+    import torch
+
+    torch.set_num_threads(config.threads)
+    if config.device != "cpu" and torch.cuda.is_available():
+        torch.cuda.set_device(index % torch.cuda.device_count())
+
+
+def _on_cpu(config: RecaptionConfig) -> bool:
+    if config.device != "auto":
+        return config.device == "cpu"
+    import torch
+
+    return not torch.cuda.is_available()
