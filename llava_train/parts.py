@@ -23,6 +23,11 @@ def num_image_tokens(llava: LlavaForConditionalGeneration) -> int:
     return num_patches(vision_config(llava))
 
 
+def image_tokens(llava: LlavaForConditionalGeneration) -> tuple[int, ...]:
+    """Return the tokens in whose places the patches of one image go."""
+    return (int(llava.config.image_token_id),) * num_image_tokens(llava)
+
+
 def num_patches(config: VisionConfig) -> int:
     """Return the number of patches that a vision tower cuts one image into."""
     return (cast(int, config.image_size) // cast(int, config.patch_size)) ** 2
