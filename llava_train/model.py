@@ -18,7 +18,7 @@ from llava_train.attention import captioner_attention
 from llava_train.construction import require_known_construction
 from llava_train.decoding.by_module import ModuleEngine
 from llava_train.decoding.engine import SlotEngine
-from llava_train.decoding.questions import Ask, Engine, EngineSettings, Question, Said
+from llava_train.decoding.questions import Ask, Engine, EngineSettings, Question, Said, settings_for
 from llava_train.decoding.weights import fuse_language, serves
 from llava_train.generation import Answer, generate
 from llava_train.network import image_features
@@ -37,6 +37,7 @@ __all__ = [
     "Question",
     "Said",
     "load_captioner",
+    "settings_for",
 ]
 
 

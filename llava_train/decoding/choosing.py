@@ -1,5 +1,6 @@
 """The next token of every row, chosen on the device: the likeliest, or drawn from the likeliest few."""
 
+import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
@@ -15,9 +16,9 @@ def choose_likeliest(
     logits: Float[Tensor, "rows vocabulary"],
 ) -> tuple[Int64[Tensor, " rows"], Float[Tensor, " rows"]]:
     """Return each row's likeliest token and its log-probability in float32."""
-    scores = logits.float()
-    best, tokens = scores.max(-1)
-    return tokens, best - scores.logsumexp(-1)
+    tokens = logits.argmax(-1, keepdim=True)
+    logprobs = logits.log_softmax(-1, dtype=torch.float32)
+    return tokens.squeeze(1), logprobs.gather(1, tokens).squeeze(1)
 
 
 def choose_among_likeliest(

@@ -83,7 +83,7 @@ class SlotEngine:
         """Answer a stream, in any order; a picture is taken as soon as slots are free for it."""
         slots = self._new_slots()
         looks: deque[_Look] = deque()
-        intake = Intake(asks, _CHUNKS_AHEAD * self._settings.pictures_per_prefill)
+        intake = Intake(asks, max(_CHUNKS_AHEAD * self._settings.pictures_per_prefill, self._settings.num_slots))
         try:
             while not (intake.ended and len(intake) == 0 and not slots.rows and not looks):
                 self._take_over(intake, slots, nothing_else_to_do=not slots.rows and not looks)
@@ -102,7 +102,10 @@ class SlotEngine:
     @torch.inference_mode()
     def _take_over(self, intake: Intake[Ask], slots: Slots, *, nothing_else_to_do: bool) -> None:
         """Seat waiting pictures: a whole prefill of them, or fewer where none are coming or nothing else is to do."""
-        wanted = self._settings.pictures_per_prefill
+        if not self._settings.refill and slots.rows:
+            self._move_together(slots)
+            return
+        wanted = self._settings.pictures_per_prefill if self._settings.refill else self._settings.num_slots
         intake.look(wanted, patiently=nothing_else_to_do)
         if len(intake) == 0:
             self._move_together(slots)

@@ -8,6 +8,8 @@ from typing import Generic, TypeVar
 Item = TypeVar("Item")
 
 _END = object()
+PATIENCE_SECONDS = 0.5
+"""How long a patient taker waits for the next item once it has one."""
 _POLL_SECONDS = 0.1
 """How often a reader that found no room looks whether it is still wanted."""
 
@@ -31,10 +33,14 @@ class Intake(Generic[Item]):
         return len(self.waiting)
 
     def look(self, wanted: int, *, patiently: bool) -> None:
-        """Let up to `wanted` items wait here; with patience, at least one unless the stream has ended."""
+        """Let up to `wanted` items wait here.
+
+        With patience, wait for the first unless the stream has ended, and a moment for each of the others: who makes
+        them may be waiting for an answer to those that are here.
+        """
         while len(self.waiting) < wanted and not self.ended:
             try:
-                item = self._queue.get(block=patiently and not self.waiting)
+                item = self._queue.get(block=patiently, timeout=PATIENCE_SECONDS if self.waiting else None)
             except queue.Empty:
                 return
             if item is _END:

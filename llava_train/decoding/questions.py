@@ -4,6 +4,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import torch
+
 from llava_train.generation import Answer
 from runtime.errors import UserError
 
@@ -55,6 +57,10 @@ class EngineSettings:
     """Pictures whose prompts are computed together."""
     steps_per_check: int = 1
     """Tokens decoded between two looks at which answers have ended; a device that runs ahead of the host wants some."""
+    refill: bool = True
+    """Let a picture take over a slot as soon as it is free, beside answers that go on. Otherwise new pictures begin
+    once all answers have ended: rows of one age look at no more places than they have, which a CPU gains more by.
+    """
     max_top_k: int = 1
     """Largest `top_k` of any question."""
     cuda_graphs: bool = True
@@ -64,6 +70,21 @@ class EngineSettings:
         for name in ("max_new_tokens", "num_slots", "pictures_per_prefill", "steps_per_check", "max_top_k"):
             if getattr(self, name) < 1:
                 raise UserError("out of range", where=name, found=getattr(self, name), wanted=">= 1")
+
+
+def settings_for(
+    device: torch.device, *, max_new_tokens: int, stop_ids: Sequence[int], num_slots: int, max_top_k: int = 1
+) -> EngineSettings:
+    """Return the settings that suit a device."""
+    on_gpu = device.type == "cuda"
+    return EngineSettings(
+        max_new_tokens=max_new_tokens,
+        stop_ids=tuple(stop_ids),
+        num_slots=num_slots,
+        steps_per_check=4 if on_gpu else 1,
+        refill=on_gpu,
+        max_top_k=max_top_k,
+    )
 
 
 class Engine(Protocol):
