@@ -63,3 +63,25 @@ def _opened(
         yield file
     except pyarrow.ArrowException as error:
         raise UserError("parquet is damaged", where=location, found=str(error), fix="Fetch or write it again") from None
+
+
+def read_schema(location: str | Path) -> "pyarrow.Schema":
+    """Return the columns of a parquet file, read from its footer; raise UserError as `read_table` does."""
+    with files.open_binary(location) as stream, _opened(stream, location, ()) as file:
+        return file.schema_arrow
+
+
+def rows_of(table: "pyarrow.Table | pyarrow.RecordBatch") -> list[dict[str, Any]]:
+    """Return a table's rows; bytes of a text that are no UTF-8 become U+FFFD."""
+    columns = {name: _values(table.column(name)) for name in table.schema.names}
+    return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+
+
+def _values(column: "pyarrow.ChunkedArray | pyarrow.Array") -> list[Any]:
+    import pyarrow
+
+    try:
+        return column.to_pylist()
+    except UnicodeDecodeError:
+        texts = column.cast(pyarrow.large_binary()).to_pylist()
+        return [None if text is None else text.decode("utf-8", errors="replace") for text in texts]

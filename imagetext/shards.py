@@ -22,6 +22,8 @@ __all__ = [
     "Shard",
     "ShardReader",
     "ShardRow",
+    "describe_shard",
+    "list_shard_names",
     "list_shards",
     "make_key",
     "read_attempted",
@@ -66,6 +68,17 @@ def list_shards(folder: str | Path) -> list[Shard]:
     """Return the shards of a folder or URL in the order of their names.
 
     Raises:
+        UserError: as `list_shard_names` does, for a tar without a stats file, for stats that can't be read.
+    """
+    return [describe_shard(folder, name) for name in list_shard_names(folder)]
+
+
+def list_shard_names(folder: str | Path, *, stats_optional: bool = False) -> list[str]:
+    """Return the names of a folder's shards, sorted: one listing, and nothing is opened.
+
+    With `stats_optional` a folder where no tar at all has stats is taken for finished tars of another writer.
+
+    Raises:
         UserError: when the folder is missing or holds no shard, when a tar has no stats file or a stats file no tar.
     """
     names = files.list_names(folder)
@@ -73,6 +86,8 @@ def list_shards(folder: str | Path) -> list[Shard]:
     stats = {name.removesuffix(_STATS_SUFFIX) for name in names if name.endswith(_STATS_SUFFIX)}
     if not tars | stats:
         raise UserError("folder holds no shards", where=folder, wanted="NNNNN.tar with NNNNN_stats.json")
+    if stats_optional and not stats:
+        return sorted(tars)
     if unfinished := sorted(tars - stats):
         where = files.join(folder, f"{unfinished[0]}.tar")
         fix = "Its writer did not finish: run it again, or remove the tar"
@@ -83,7 +98,23 @@ def list_shards(folder: str | Path) -> list[Shard]:
             where=files.join(folder, f"{missing[0]}.tar"),
             fix="Fetch it again, or remove its stats",
         )
-    return [_describe(folder, name) for name in sorted(tars)]
+    return sorted(tars)
+
+
+def describe_shard(folder: str | Path, name: str) -> Shard:
+    """Return what a shard's stats say of it; raise UserError where they can't be read."""
+    location = files.join(folder, f"{name}{_STATS_SUFFIX}")
+    data = files.read_bytes(location)
+    try:
+        stats = json.loads(data)
+        num_samples = int(stats["successes"])
+        num_rows = int(stats.get("count", num_samples))
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            "stats file can't be read", where=location, found=repr(error), wanted='JSON with "successes"'
+        ) from None
+    fingerprint = str(stats.get("tar_sha256", f"{num_rows}/{num_samples}"))
+    return Shard(name, files.join(folder, f"{name}.tar"), num_rows, num_samples, fingerprint)
 
 
 def read_shard(shard: Shard, dataset: str) -> Iterator[Sample]:
@@ -114,7 +145,7 @@ def read_attempted(shard: Shard) -> list[AttemptedRow]:
 def write_shard(folder: Path, index: int, rows: Iterable[ShardRow]) -> Shard:
     """Write one shard: tar, then parquet, then stats, each whole or absent; return its description."""
     name = write_rows(Path(folder), index, rows)
-    return _describe(folder, name)
+    return describe_shard(folder, name)
 
 
 class ShardReader:
@@ -204,21 +235,6 @@ class ShardReader:
         except ValueError as error:
             raise UserError(f"{member.key}.json is not JSON", where=self.shard.tar, found=str(error)) from None
         return dict(metadata)
-
-
-def _describe(folder: str | Path, name: str) -> Shard:
-    location = files.join(folder, f"{name}{_STATS_SUFFIX}")
-    data = files.read_bytes(location)
-    try:
-        stats = json.loads(data)
-        num_samples = int(stats["successes"])
-        num_rows = int(stats.get("count", num_samples))
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(
-            "stats file can't be read", where=location, found=repr(error), wanted='JSON with "successes"'
-        ) from None
-    fingerprint = str(stats.get("tar_sha256", f"{num_rows}/{num_samples}"))
-    return Shard(name, files.join(folder, f"{name}.tar"), num_rows, num_samples, fingerprint)
 
 
 def _attempted(row: dict[str, object]) -> AttemptedRow:

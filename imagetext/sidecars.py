@@ -17,35 +17,24 @@ import pyarrow.parquet
 from imagetext import files
 from imagetext.parquet import read_table
 from imagetext.samples import Sample
+from imagetext.sidecar_schema import OWN_COLUMNS, RECAPTION_COLUMN, SIDECAR_SCHEMA, sidecar_table
 from runtime.atomic import atomic_path, write_json
 from runtime.errors import UserError
 from runtime.json_files import parse_object
 
-RECAPTION_COLUMN = "re_caption"
-SIDECAR_SCHEMA = pyarrow.schema(
-    [
-        ("key", pyarrow.string()),
-        ("uid", pyarrow.string()),
-        ("url", pyarrow.string()),
-        ("sha256", pyarrow.string()),
-        ("org_caption", pyarrow.string()),
-        (RECAPTION_COLUMN, pyarrow.string()),
-        ("re_length", pyarrow.int64()),
-        ("org_length", pyarrow.int64()),
-        ("re_clip_score", pyarrow.float64()),
-        ("org_clip_score", pyarrow.float64()),
-        ("status", pyarrow.string()),
-        ("error_message", pyarrow.string()),
-        ("finish_reason", pyarrow.string()),
-        ("num_tokens", pyarrow.int64()),
-        ("mean_logprob", pyarrow.float64()),
-        ("flags", pyarrow.list_(pyarrow.string())),
-        ("attempts", pyarrow.int64()),
-        ("prompt_id", pyarrow.string()),
-        ("captioner_id", pyarrow.string()),
-    ]
-)
-"""Columns of a sidecar; lengths are in words, a score that was not computed is null."""
+__all__ = [
+    "OWN_COLUMNS",
+    "RECAPTION_COLUMN",
+    "SIDECAR_SCHEMA",
+    "SidecarRow",
+    "caption_of",
+    "is_complete",
+    "read_mark",
+    "read_sidecar",
+    "read_sidecar_table",
+    "sidecar_fingerprint",
+    "write_sidecar",
+]
 
 
 @dataclass(frozen=True)
@@ -60,21 +49,27 @@ class SidecarRow:
 
 
 def write_sidecar(
-    folder: Path, shard_name: str, rows: Sequence[Mapping[str, object]], *, facts: Mapping[str, object] | None = None
+    folder: Path,
+    shard_name: str,
+    rows: Sequence[Mapping[str, object]],
+    *,
+    own_types: Mapping[str, pyarrow.DataType] | None = None,
+    facts: Mapping[str, object] | None = None,
 ) -> Path:
     """Write a shard's captions, then its completion mark; return the parquet's path.
 
-    Columns left out of a row are null, except the lengths, which are counted, and the status, which is "success". The
-    mark holds counts, the parquet's digest and `facts` (plain JSON types).
+    Columns left out of a row are null, except the lengths, which are counted, and the status, which is "success".
+    Further captions are entries `re_caption_<suffix>`, the users' own columns a mapping under `OWN_COLUMNS`, their
+    types `own_types` as far as known. The mark holds counts, the parquet's digest and `facts` (plain JSON types).
 
     Raises:
-        UserError: for a key that comes twice or a column outside `SIDECAR_SCHEMA`.
+        UserError: for a key that comes twice, and as `imagetext.sidecar_schema.sidecar_table` does.
     """
     path = Path(folder) / f"{shard_name}.parquet"
-    _check_rows(rows, path)
+    _check_keys(rows, path)
+    table = sidecar_table(rows, own_types or {}, path)
     mark = _mark_path(folder, shard_name)
     mark.unlink(missing_ok=True)
-    table = pyarrow.Table.from_pylist([_completed(row) for row in rows], schema=SIDECAR_SCHEMA)
     with atomic_path(path) as partial:
         pyarrow.parquet.write_table(table, partial)
         digest = hashlib.sha256(partial.read_bytes()).hexdigest()
@@ -169,25 +164,11 @@ def read_mark(folder: str | Path, shard_name: str) -> dict[str, Any]:
     return parse_object(files.read_bytes(location), location)
 
 
-def _check_rows(rows: Sequence[Mapping[str, object]], where: Path) -> None:
+def _check_keys(rows: Sequence[Mapping[str, object]], where: Path) -> None:
     keys = Counter(str(row["key"]) for row in rows)
     repeated = [key for key, count in keys.items() if count > 1]
     if repeated:
         raise UserError("duplicate key in sidecar", where=where, found=repeated[0], wanted="each key once")
-    unknown = sorted({column for row in rows for column in row} - set(SIDECAR_SCHEMA.names))
-    if unknown:
-        raise UserError(
-            "unknown sidecar columns", where=where, found=unknown, wanted=f"some of {', '.join(SIDECAR_SCHEMA.names)}"
-        )
-
-
-def _completed(row: Mapping[str, object]) -> dict[str, object]:
-    completed: dict[str, object] = {**dict.fromkeys(SIDECAR_SCHEMA.names), "status": "success", **row}
-    for length, caption in (("re_length", RECAPTION_COLUMN), ("org_length", "org_caption")):
-        text = completed[caption]
-        if completed[length] is None and text is not None:
-            completed[length] = len(str(text).split())
-    return completed
 
 
 def _mark_path(folder: str | Path, shard_name: str) -> Path:

@@ -8,6 +8,8 @@ from imagetext.conversations import PAPER_PROMPT
 from recaption.captioner_config import CaptionerName, OpenAIConfig, VllmConfig
 from recaption.engine_config import EngineConfig
 from recaption.executors.partition import Part
+from recaption.input_config import INPUT_PLACES, check_one_input
+from recaption.inputs.table_columns import ColumnsConfig
 from recaption.job_config import ExecutorName, RayConfig
 from recaption.named_prompts import check_prompts
 from runtime.device_name import DeviceName
@@ -16,7 +18,7 @@ from runtime.errors import UserError
 Precision = Literal["fp32", "bf16"]
 
 PLACES_AND_WORKERS = (
-    "output_dir", "model", "shards", "images", "workers", "device", "engine", "executor", "part", "ray",
+    "output_dir", "model", *INPUT_PLACES, "workers", "device", "engine", "executor", "part", "ray",
     "openai", "vllm",
 )  # fmt: skip
 """Fields that may differ between two starts of one job; model and input are compared by content instead."""
@@ -24,7 +26,7 @@ PLACES_AND_WORKERS = (
 
 @dataclass(frozen=True, kw_only=True)
 class RecaptionConfig:
-    """Caption every row of some shards, or every file of a folder."""
+    """Caption every row of an input: shards, a folder, tables, a data set, or conversations."""
 
     output_dir: Path
     """Sidecar folder: NNNNN.parquet and NNNNN_stats.json per shard."""
@@ -37,6 +39,17 @@ class RecaptionConfig:
     """Folder or URL of shards in img2dataset's layout; or give `images`."""
     images: Path | None = None
     """Folder of pictures of any kind, searched recursively; a file's key is its relative path."""
+    table: str | None = None
+    """File, or folder or URL of files, *.parquet or *.arrow: a row per picture, as bytes or as a path or URL."""
+    dataset: str | None = None
+    """Hugging Face data set: a folder or URL written by save_to_disk, or one of parquet files as on the hub."""
+    split: str | None = None
+    """Split of `dataset` to caption; null captions all."""
+    conversations: Path | None = None
+    """LLaVA conversation file, .json or .jsonl: a row per record, about the picture that it names."""
+    pictures: Path | None = None
+    """Folder that the image names of `conversations` are relative to, or that holds shards of these pictures."""
+    columns: ColumnsConfig = field(default_factory=ColumnsConfig)
     prompt: str = PAPER_PROMPT
     """What the captioner is asked: a text, in which {alt_text} stands for the row's own caption, or a name: @paper (the
     default, word for word), @conditioned (knows the row's own caption; sampled), @short, @detailed."""
@@ -75,12 +88,11 @@ class RecaptionConfig:
     shares output_dir. For Slurm arrays and indexed jobs of Kubernetes."""
     ray: RayConfig = field(default_factory=RayConfig)
     images_per_unit: int = 256
-    """Files of a folder that share one sidecar: one worker's work at a time, and what is lost when it is killed."""
+    """Files of a folder, rows of a table (whole row groups) or records of conversations that share one sidecar: one
+    worker's work at a time, and what is lost when it is killed. Shards are units as they are."""
 
     def __post_init__(self) -> None:
-        if (self.shards is None) == (self.images is None):
-            found = "neither" if self.shards is None else "both"
-            raise UserError("one input is needed", where="shards, images", found=found, wanted="exactly one of them")
+        check_one_input(vars(self))
         for name in ("max_new_tokens", "batch_size", "max_side_px", "workers", "threads", "images_per_unit"):
             if getattr(self, name) < 1:
                 raise UserError("out of range", where=name, found=getattr(self, name), wanted=">= 1")
@@ -113,6 +125,14 @@ class VerifyConfig:
     """Where the shards are now, if they moved since the job ran."""
     images: Path | None = None
     """Where the pictures are now, if they moved since the job ran."""
+    table: str | None = None
+    """Where the tables are now, if they moved since the job ran."""
+    dataset: str | None = None
+    """Where the data set is now, if it moved since the job ran."""
+    conversations: Path | None = None
+    """Where the conversations are now, if they moved since the job ran."""
+    pictures: Path | None = None
+    """Where the conversations' pictures are now, if they moved since the job ran."""
 
     def __post_init__(self) -> None:
         if self.threads < 1:

@@ -14,7 +14,8 @@ from typing import Any
 from recaption.captioners.opening import identify_captioner
 from recaption.config import RecaptionConfig
 from recaption.executors.partition import Part
-from recaption.inputs.units import Unit, list_folder_units, list_shard_units
+from recaption.inputs.opening import open_units
+from recaption.inputs.units import Unit
 from recaption.job.locks import JobLock, one_at_a_time
 from recaption.job.manifest import MANIFEST, Manifest, describe_job, read_manifest, refuse_other, write_manifest
 from recaption.job.marks import MARK_SUFFIX, finished_names, list_folder, read_marks, read_unit_mark
@@ -76,10 +77,7 @@ class Job:
 
 def list_units(config: RecaptionConfig) -> Sequence[Unit]:
     """Return the units of a job's input, in order."""
-    if config.images is not None:
-        return list_folder_units(config.images, config.images_per_unit)
-    assert config.shards is not None
-    return list_shard_units(config.shards)
+    return open_units(config)
 
 
 def open_job(config: RecaptionConfig) -> Job:

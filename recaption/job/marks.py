@@ -104,7 +104,7 @@ def finish_unit(
         "wall_seconds": round(wall_seconds, 3),
         "stage_seconds": {name: round(seconds, 3) for name, seconds in stage_seconds.items()},
     }
-    write_sidecar(folder, unit.name, rows, facts=facts)
+    write_sidecar(folder, unit.name, rows, own_types=unit.column_types(), facts=facts)
 
 
 def read_unit_mark(folder: Path, name: str) -> UnitMark:

@@ -184,7 +184,7 @@ def test_empty_folder_is_an_error(model: Path, tmp_path: Path) -> None:
 
 
 def test_exactly_one_input_is_wanted(model: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="found neither, wanted exactly one"):
+    with pytest.raises(UserError, match="found none, wanted exactly one"):
         job(model, tmp_path)
     with pytest.raises(UserError, match="found both, wanted exactly one"):
         job(model, tmp_path, images=tmp_path, shards="x")

@@ -1,0 +1,26 @@
+"""What a job may be given to caption: exactly one kind of input, and what belongs to that kind alone."""
+
+from collections.abc import Mapping
+
+from runtime.errors import UserError
+
+INPUT_KINDS = ("shards", "images", "table", "dataset", "conversations")
+"""Fields of which exactly one is given."""
+INPUT_PLACES = (*INPUT_KINDS, "pictures")
+"""Fields that say where an input lies, which may change between two starts of a job: content is compared instead."""
+_BELONGS_TO = {"split": "dataset", "pictures": "conversations"}
+
+
+def check_one_input(fields: Mapping[str, object]) -> None:
+    """Refuse fields of a config without an input or with several, and those of an input that it does not have."""
+    given = [name for name in INPUT_KINDS if fields[name] is not None]
+    if len(given) != 1:
+        found = "none" if not given else "both" if len(given) == 2 else ", ".join(given)
+        where = ", ".join(given or INPUT_KINDS)
+        raise UserError("one input is needed", where=where, found=found, wanted="exactly one of them")
+    for name, kind in _BELONGS_TO.items():
+        if fields[name] is not None and kind != given[0]:
+            raise UserError(f"goes with {kind} alone", where=name, found=f"{name} with {given[0]}")
+    if given == ["conversations"] and fields["pictures"] is None:
+        fix = "Give the folder that the records' image names are relative to"
+        raise UserError("conversations need their pictures", where="pictures", found="nothing", fix=fix)
