@@ -43,10 +43,19 @@ def make_key(shard_index: int, row_index: int) -> str:
 def write_rows(folder: Path, index: int, rows: Iterable[ShardRow]) -> str:
     """Write `NNNNN.tar`, `NNNNN.parquet` and, last, `NNNNN_stats.json`; return the shard's name.
 
+    Raises UserError as `write_named` does.
+    """
+    name = f"{index:0{_SHARD_DIGITS}d}"
+    write_named(folder, name, rows)
+    return name
+
+
+def write_named(folder: Path, name: str, rows: Iterable[ShardRow]) -> None:
+    """Write a shard under a name of any number of digits: tar, parquet and, last, stats.
+
     Raises:
         UserError: for a key that comes twice, or a row whose status and image disagree.
     """
-    name = f"{index:0{_SHARD_DIGITS}d}"
     stats_path = folder / f"{name}_stats.json"
     # An older completion mark must not vouch for the files that now take the old ones' place.
     stats_path.unlink(missing_ok=True)
@@ -63,7 +72,6 @@ def write_rows(folder: Path, index: int, rows: Iterable[ShardRow]) -> str:
         digest = _sha256_of_file(partial)
     _write_parquet(folder / f"{name}.parquet", records)
     write_json(stats_path, _stats(records, digest))
-    return name
 
 
 def _check(row: ShardRow, where: Path) -> None:

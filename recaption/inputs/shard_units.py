@@ -7,7 +7,7 @@ that says so. Without a parquet nothing tells what a cut tar lost, and the shard
 import json
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -82,6 +82,28 @@ class ShardUnit:
             scan = scan_tar(file)
             yield from self._rows_of_parquet(file, scan) if self._has_parquet else self._rows_of_tar(file, scan)
 
+    def listed_rows(self) -> Iterator[InputRow]:
+        """Yield the rows without their pictures, with what became of them when they were downloaded.
+
+        A tar is read only where there is no parquet.
+        """
+        if self._has_parquet:
+            yield from (row for _, row in self._listed())
+        else:
+            yield from (replace(row, image=None) for row in self.rows())
+
+    def identities(self) -> "pyarrow.Table":
+        """Return the columns sha256 and url of all rows; raise UserError for a parquet that records no sha256."""
+        import pyarrow
+
+        if not self._has_parquet:
+            rows = list(self.listed_rows())
+            columns = {"sha256": [row.sha256 for row in rows], "url": [row.url for row in rows]}
+            return pyarrow.table({name: pyarrow.array(texts, pyarrow.string()) for name, texts in columns.items()})
+        names = read_schema(self.parquet).names
+        table = read_table(self.parquet, ["sha256", "url"] if "url" in names else ["sha256"])
+        return table if "url" in names else table.append_column("url", pyarrow.nulls(len(table), pyarrow.string()))
+
     @cached_property
     def _has_parquet(self) -> bool:
         return files.exists(self.parquet)
@@ -94,19 +116,25 @@ class ShardUnit:
         return f"{files.size_bytes(self.tar)} bytes"
 
     def _rows_of_parquet(self, file: BinaryIO, scan: TarScan) -> Iterator[InputRow]:
-        table = read_table(self.parquet, None)
-        if "key" not in table.schema.names:
-            raise UserError("parquet has no column", where=self.parquet, found=table.schema.names, wanted="key")
         samples: dict[str, TarSample] = {}
         for member in scan.samples:
             samples.setdefault(member.key, TarSample(file, self.tar, member))
-        own, distinct = _own_types(table.schema), DistinctKeys()
+        listed = set()
+        for key, row in self._listed():
+            listed.add(key)
+            yield _with_sample(row, samples.get(key), scan.damage)
+        self._tell_unlisted([key for key in samples if key not in listed])
+
+    def _listed(self) -> Iterator[tuple[str, InputRow]]:
+        """Yield the rows of the parquet, each with the key that it has there."""
+        table, distinct = read_table(self.parquet, None), DistinctKeys()
+        if "key" not in table.schema.names:
+            raise UserError("parquet has no column", where=self.parquet, found=table.schema.names, wanted="key")
+        own = _own_types(table.schema)
         for batch in table.to_batches(max_chunksize=_ROWS_AT_ONCE):
             for row in rows_of(batch):
                 key = str(row["key"])
-                place = distinct.place(key)
-                yield _attempted_row({**row, "key": key}, place, own_values(row, own), samples.get(key), scan.damage)
-        self._tell_unlisted([key for key in samples if distinct.place(key) == 0])
+                yield key, _listed_row(row, distinct.place(key), own_values(row, own))
 
     def _rows_of_tar(self, file: BinaryIO, scan: TarScan) -> Iterator[InputRow]:
         distinct, members = DistinctKeys(), self._whole(scan).samples
@@ -151,31 +179,37 @@ def _taken(names: list[str]) -> set[str]:
     return {"key", "status", "error_message", *_IDENTITY, "caption" if "caption" in names else "text"}
 
 
-def _attempted_row(
-    row: Mapping[str, Any], place: int, own: Mapping[str, object], sample: TarSample | None, damage: str | None
-) -> InputRow:
-    status, message, image = str(row.get("status") or SUCCESS), _text(row.get("error_message")), None
+def _listed_row(row: Mapping[str, Any], place: int, own: Mapping[str, object]) -> InputRow:
+    """Return what a parquet says of a row, its picture aside."""
+    key, status, message = str(row["key"]), str(row.get("status") or SUCCESS), _text(row.get("error_message"))
     if place > 0:
-        status, message = DUPLICATE, repeat_message(row["key"], place)
-    elif status == SUCCESS:
-        image = None if sample is None else sample.image()
-        if image is None:
-            held = "not in the tar" if sample is None else f"only {sample.extensions} in the tar"
-            status, message = MISSING, f"listed as a success, but {held}{f'; {damage}' if damage else ''}"
-    caption, identity = _text(row.get("caption", row.get("text"))), {name: row.get(name) for name in _IDENTITY}
-    if sample is not None and place == 0:
-        caption = sample.caption() if caption is None else caption
-        if not any(identity.values()):
-            identity = {name: value for name, value in sample.metadata().items() if name in _IDENTITY}
+        status, message = DUPLICATE, repeat_message(key, place)
     return InputRow(
-        key=key_of_repeat(row["key"], place),
-        image=image,
+        key=key_of_repeat(key, place),
+        image=None,
         status=status,
         error_message=message,
-        caption=caption,
+        caption=_text(row.get("caption", row.get("text"))),
         columns=own,
-        **{name: _text(value) for name, value in identity.items()},
+        **{name: _text(row.get(name)) for name in _IDENTITY},
     )
+
+
+def _with_sample(row: InputRow, sample: TarSample | None, damage: str | None) -> InputRow:
+    """Return a listed row with its picture, and with what the tar says of it where its parquet says nothing."""
+    if sample is not None and row.status != DUPLICATE:
+        row = row if row.caption is not None else replace(row, caption=sample.caption())
+        if not any((row.uid, row.url, row.sha256)):
+            metadata = sample.metadata()
+            row = replace(row, **{name: _text(metadata.get(name)) for name in _IDENTITY})
+    if row.status != SUCCESS:
+        return row
+    image = None if sample is None else sample.image()
+    if image is not None:
+        return replace(row, image=image)
+    held = "not in the tar" if sample is None else f"only {sample.extensions} in the tar"
+    message = f"listed as a success, but {held}{f'; {damage}' if damage else ''}"
+    return replace(row, status=MISSING, error_message=message)
 
 
 def _tar_row(sample: TarSample, place: int) -> InputRow:

@@ -27,7 +27,8 @@ def sample(key: str, image: bytes | None = b"picture", **metadata: object) -> li
 
 
 def write_parquet(path: Path, rows: Sequence[dict[str, object]]) -> Path:
-    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(list(rows)), path)
+    names = dict.fromkeys(name for row in rows for name in row)
+    pyarrow.parquet.write_table(pyarrow.table({name: [row.get(name) for row in rows] for name in names}), path)
     return path
 
 

@@ -1,0 +1,1 @@
+"""Captions out to data sets that others read, and the published captions in."""
