@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from imagetext.sidecars import OWN_COLUMNS
 from recaption.captioners.base import Caption
 from recaption.engine.open_units import OpenRow
 
@@ -23,7 +24,8 @@ def sidecar_columns(
         "org_caption": row.row.caption,
     }
     columns = _failure(row) if row.captions is None else _success(row, row.captions, caption_columns)
-    return {**identity, **columns, "prompt_id": prompt_id, "captioner_id": captioner_id}
+    told = {**dict.fromkeys(caption_columns), **columns, OWN_COLUMNS: row.row.columns}
+    return {**identity, **told, "prompt_id": prompt_id, "captioner_id": captioner_id}
 
 
 def _success(row: OpenRow, captions: tuple[Caption, ...], caption_columns: Sequence[str]) -> SidecarColumns:
