@@ -79,9 +79,13 @@ def _caption(config: RecaptionConfig, job: Job) -> None:
 
 
 def _caption_units(config: RecaptionConfig, units: Sequence[Unit]) -> Iterator[UnitReport]:
-    from recaption.executors.local import caption_units
+    if config.executor == "ray":
+        from recaption.executors import ray_cluster
 
-    return caption_units(config, units)
+        return ray_cluster.caption_units(config, units)
+    from recaption.executors import local
+
+    return local.caption_units(config, units)
 
 
 def _job_config(config: VerifyConfig) -> RecaptionConfig:

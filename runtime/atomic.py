@@ -99,6 +99,12 @@ def remove_partials(folder: Path) -> None:
             path.unlink(missing_ok=True)
 
 
+def remove_partials_of(folder: Path, process_id: int) -> None:
+    """Delete what one process of this machine, dead by now, left unfinished in a folder that others write to."""
+    for path in folder.glob(f"*.partial-{platform.node()}-{process_id}"):
+        path.unlink(missing_ok=True)
+
+
 def _raise_disk_error(error: BaseException, path: Path) -> None:
     """Raise the OSError, with its file, that stands behind a writer's failure; return when there is none.
 

@@ -28,6 +28,7 @@ from recaption.engine.decoding import describe_exit
 from recaption.engine.report import UnitReport
 from recaption.engine.worker_process import DUMP_SIGNAL, Died, Give, work
 from recaption.inputs.units import Unit
+from runtime.atomic import remove_partials_of
 
 TICK_SECONDS = 0.5
 """How often the supervisor looks at the black boxes."""
@@ -222,8 +223,8 @@ class Supervisor:
         return gave_up
 
     def _remove_litter(self, worker: _Worker) -> None:
-        for path in self._config.output_dir.glob(f"*.partial-{worker.process.pid}"):
-            path.unlink(missing_ok=True)
+        assert worker.process.pid is not None
+        remove_partials_of(self._config.output_dir, worker.process.pid)
 
 
 def supervised(

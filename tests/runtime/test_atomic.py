@@ -53,3 +53,12 @@ def test_litter_of_killed_processes_is_removed(tmp_path):
     (tmp_path / "c").write_text("")
     atomic.remove_partials(tmp_path)
     assert [p.name for p in tmp_path.iterdir()] == ["c"]
+
+
+def test_what_one_dead_process_left_is_removed_and_that_of_others_kept(tmp_path):
+    for name in (f"a.partial-{platform.node()}-7", f"a.partial-{platform.node()}-77", "a.partial-elsewhere-7"):
+        (tmp_path / name).write_text("half")
+    atomic.remove_partials_of(tmp_path, 7)
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted(
+        [f"a.partial-{platform.node()}-77", "a.partial-elsewhere-7"]
+    )
