@@ -72,5 +72,9 @@ def identify_prompts(config: RecaptionConfig) -> str:
 
 def _decoding(config: RecaptionConfig, own: Decoding) -> Decoding:
     """Return a prompt's own decoding with what the job's config says in its place."""
-    asked = {"temperature": config.temperature, "top_k": config.top_k}
-    return replace(own, seed=config.seed, **{name: value for name, value in asked.items() if value is not None})
+    return replace(
+        own,
+        seed=config.seed,
+        temperature=own.temperature if config.temperature is None else config.temperature,
+        top_k=own.top_k if config.top_k is None else config.top_k,
+    )

