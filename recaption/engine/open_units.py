@@ -48,10 +48,17 @@ class OpenRow:
     captions: tuple[Caption, ...] | None = None
     leaks: tuple[str, ...] = ()
     """What the captions give back of their prompts or of the row's own caption (`recaption.leaks`)."""
+    first_captions: tuple[Caption, ...] | None = None
+    """Captions of which some leak, while the row is asked again without its own caption."""
+    leaking: tuple[bool, ...] = ()
+    """Which of the first captions leak."""
 
     def fail(self, status: str, message: str) -> None:
-        """Settle the row without a caption."""
-        self.status, self.error_message = status, message
+        """Settle the row without a caption, or with those it has, if it was asked for better ones."""
+        if self.first_captions is None:
+            self.status, self.error_message = status, message
+        else:
+            self.captions = self.first_captions
         self._settle()
 
     def succeed(self, captions: tuple[Caption, ...]) -> None:

@@ -10,7 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 
-from recaption.captioners.base import Answered, Failed, Hole, Item, Request, Result, UnitEnd
+from recaption.captioners.base import Answered, Caption, Failed, Hole, Item, Request, Result, UnitEnd
 from recaption.engine.black_box import BlackBox
 from recaption.engine.loading import Loader
 from recaption.engine.open_units import GAVE_UP, REJECTED, OpenRow, OpenUnit, died_over
@@ -20,6 +20,9 @@ GIVEN_UP_IN_A_ROW_MAX = 100
 """Rows given up on for a captioner that is not there, with no caption in between, before the run stops: it would go on
 to give up on all that is left."""
 
+Book = Callable[[OpenRow, tuple[Caption, ...]], bool]
+"""Settles a row with its captions and returns True, or changes what it is to be asked again and returns False."""
+
 
 class Stream:
     """What is asked of one captioner after the other, over all units of a worker.
@@ -27,8 +30,8 @@ class Stream:
     `items` may be iterated in another thread than the one that settles results.
     """
 
-    def __init__(self, loader: Loader, *, row_attempts: int, box: BlackBox):
-        self._loader, self._row_attempts, self._box = loader, row_attempts, box
+    def __init__(self, loader: Loader, *, row_attempts: int, box: BlackBox, book: Book):
+        self._loader, self._row_attempts, self._box, self._book = loader, row_attempts, box, book
         self._lock = threading.Lock()
         self._units: list[OpenUnit] = []
         self._asked: dict[int, OpenRow] = {}
@@ -92,7 +95,9 @@ class Stream:
             self._box.land(row.slot)
             row.slot = None
             if isinstance(result, Answered):
-                row.succeed(result.captions)
+                if not self._book(row, result.captions):
+                    row.state = "again"
+                    self._again.append(row)
                 self._num_unavailable = 0
             else:
                 self._fail(row, result)
@@ -199,7 +204,7 @@ class Stream:
         row.askings += 1
         row.slot = self._box.depart(row.unit.serial, row.index)
         self._asked[self._num_tickets] = row
-        return Request(ticket=self._num_tickets, picture=row.picture, prompts=row.prompts)
+        return Request(ticket=self._num_tickets, picture=row.picture, prompts=row.prompts, key=row.row.key)
 
     def _close(self, unit: OpenUnit) -> Item:
         if not unit.rows:

@@ -12,6 +12,7 @@ from recaption.engine.black_box import BlackBox
 from recaption.engine.clock import StageClock
 from recaption.engine.decoding import Decoders, open_decoders
 from recaption.engine.loading import Loader
+from recaption.engine.repair import book_captions
 from recaption.engine.report import UnitReport
 from recaption.engine.streaming import Stream
 from recaption.engine.writing import Provenance, Writer
@@ -68,7 +69,8 @@ def caption_stream(
         stack.callback(writer.close)
         loader = _loader(config, units, decoders, clock, box)
         stack.callback(loader.close)
-        stream = Stream(loader, row_attempts=config.engine.row_attempts, box=box)
+        book = partial(book_captions, config)
+        stream = Stream(loader, row_attempts=config.engine.row_attempts, box=box, book=book)
         clock.take()
         loader.start()
         for _ in answering.settle(stream):

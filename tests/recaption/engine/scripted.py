@@ -164,6 +164,9 @@ class ListUnit:
     def keys(self) -> list[str]:
         return [row.key for row in self.content]
 
+    def column_types(self) -> dict[str, Any]:
+        return {}
+
 
 def unit(index: int, images: list[bytes | None]) -> ListUnit:
     rows = tuple(
