@@ -1,8 +1,11 @@
-"""`python -m recaption run --output_dir RUN ...`, then `status RUN` and `verify RUN`."""
+"""`python -m recaption run --output_dir RUN ...`, then `status RUN`, `verify RUN` and `export`; or `import`."""
 
 import sys
+from importlib import import_module
 
 from recaption.config import RecaptionConfig, StatusConfig, VerifyConfig
+from recaption.exchange.export_config import ExportConfig
+from recaption.exchange.import_config import ImportConfig
 from runtime.config import parse
 from runtime.entry import run_entry
 from runtime.errors import UserError
@@ -11,8 +14,24 @@ VERBS = {
     "run": "Caption every row of the shards (or every file of a folder); continues where it stopped.",
     "status": "Say how far a job is, how fast it goes, what failed and why. RUN: the job's folder.",
     "verify": "Check every sidecar of a job against its input. RUN: the job's folder.",
+    "export": "Join finished captions with their pictures: as shards, or as a Hugging Face data set.",
+    "import": "Make sidecars for one's own shards of the captions published as Recap-DataComp-1B.",
 }
-CONFIGS = {"run": RecaptionConfig, "status": StatusConfig, "verify": VerifyConfig}
+CONFIGS = {
+    "run": RecaptionConfig,
+    "status": StatusConfig,
+    "verify": VerifyConfig,
+    "export": ExportConfig,
+    "import": ImportConfig,
+}
+WORK = {
+    "run": "recaption.verbs.run",
+    "status": "recaption.verbs.status",
+    "verify": "recaption.verbs.verify",
+    "export": "recaption.exchange.verbs.export_captions",
+    "import": "recaption.exchange.verbs.import_published",
+}
+"""Where each verb's function stands: imported only once its arguments are right, so that --help answers at once."""
 
 
 def main() -> None:
@@ -24,10 +43,10 @@ def main() -> None:
         return
     if verb not in VERBS:
         raise UserError("unknown verb", where="python -m recaption", found=verb, wanted=f"one of {', '.join(VERBS)}")
-    config = parse(CONFIGS[verb], _named(argv), prog=f"python -m recaption {verb}", description=VERBS[verb])
-    from recaption import verbs
-
-    getattr(verbs, verb)(config)
+    named = argv if verb in ("export", "import") else _named(argv)
+    config = parse(CONFIGS[verb], named, prog=f"python -m recaption {verb}", description=VERBS[verb])
+    module, _, function = WORK[verb].rpartition(".")
+    getattr(import_module(module), function)(config)
 
 
 def _named(argv: list[str]) -> list[str]:

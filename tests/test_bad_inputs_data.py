@@ -46,8 +46,14 @@ SHARD_DAMAGES: dict[str, tuple[str, Callable[[Path], None], str]] = {
 }
 
 
-@pytest.mark.parametrize("damage", SHARD_DAMAGES)
-@pytest.mark.parametrize("stage", SHARD_READERS)
+TOLD_IN_ROWS = ("tar truncated", "no tar")
+"""Damages that a captioner turns into rows, since the shard's parquet names what is lost."""
+
+
+@pytest.mark.parametrize(
+    ("stage", "damage"),
+    [(s, d) for s in SHARD_READERS for d in SHARD_DAMAGES if s != "recaption run" or d not in TOLD_IN_ROWS],
+)
 def test_a_damaged_shard_is_named(stage: str, damage: str, good: GoodInputs, refused: Refused, tmp_path: Path) -> None:
     shutil.copytree(good.shards, tmp_path / "shards")
     name, break_it, expected = SHARD_DAMAGES[damage]

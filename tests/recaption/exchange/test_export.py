@@ -11,6 +11,7 @@ from PIL import Image
 
 from imagetext.shards import list_shards, read_attempted, read_shard
 from imagetext.sidecars import OWN_COLUMNS, write_sidecar
+from recaption.__main__ import main
 from recaption.config import RecaptionConfig
 from recaption.exchange import exporting
 from recaption.exchange.export_config import ExportConfig
@@ -235,3 +236,13 @@ def test_settings_out_of_range_are_refused(run: Path) -> None:
     ):
         with pytest.raises(UserError, match=said):
             config(run, "webdataset", **fields)
+
+
+def test_the_command_line_exports(
+    run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = run.parent / "out"
+    arguments = ["--recaptions", str(run), "--output_dir", str(out), "--format", "webdataset"]
+    monkeypatch.setattr("sys.argv", ["recaption", "export", *arguments])
+    main()
+    assert f"{out}: failed_to_download 2, success 10" in capsys.readouterr().out

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imagetext.sidecars import read_mark, read_sidecar_table
+from recaption.__main__ import main
 from recaption.exchange import importing
 from recaption.exchange.byte_escapes import undo_byte_escapes
 from recaption.exchange.digest_index import DigestIndex
@@ -264,3 +265,12 @@ def test_placeholders_make_no_product_of_both_sides() -> None:
     pairs = DigestIndex([(0, own), (1, own)]).match(published)
     assert len(pairs.rows) == 2 and pairs.num_alike.tolist() == [many, many]
     assert np.array_equal(pairs.groups, [0, 1])
+
+
+def test_the_command_line_imports(
+    web: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    places = {"shards": web / "shards", "published": web / "published", "output_dir": web / "side"}
+    monkeypatch.setattr("sys.argv", ["recaption", "import", *(f"--{name}={place}" for name, place in places.items())])
+    main()
+    assert "matched 5" in capsys.readouterr().out
