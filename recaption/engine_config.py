@@ -21,7 +21,8 @@ class EngineConfig:
     units_in_flight: int = 2
     """Units read ahead at a time. A captioner that has room for more rows than these hold is given more."""
     row_attempts: int = 3
-    """Times that a row is asked about, or that a worker dies over it, before the row is given up on."""
+    """Times that a row is asked about, or that a worker dies over it, before the row is given up on. The last time it
+    is asked alone, so that it takes no other row with it."""
     decode_seconds_max: float = 120.0
     """Time limit for decoding one picture in a decode process; the largest allowed takes about ten seconds."""
     write_retries: int = 6
@@ -45,9 +46,9 @@ class EngineConfig:
     def __post_init__(self) -> None:
         if self.decode_processes is not None and self.decode_processes < 0:
             raise UserError("out of range", where="decode_processes", found=self.decode_processes, wanted=">= 0")
-        for name in ("rows_ahead", "units_in_flight", "row_attempts", "deaths_max"):
-            if getattr(self, name) < 1:
-                raise UserError("out of range", where=name, found=getattr(self, name), wanted=">= 1")
+        for name, least in (("rows_ahead", 1), ("units_in_flight", 1), ("row_attempts", 2), ("deaths_max", 1)):
+            if getattr(self, name) < least:
+                raise UserError("out of range", where=name, found=getattr(self, name), wanted=f">= {least}")
         if self.write_retries < 0:
             raise UserError("out of range", where="write_retries", found=self.write_retries, wanted=">= 0")
         for stage in ("decode", "opening", "reading", "captioning", "writing"):

@@ -19,6 +19,8 @@ from recaption.engine.preparation import Prepare, Prepared, prepare_picture
 
 DEATHS_MAX = 2
 """Processes that one picture may kill: the first may have died of something else, such as a lack of memory."""
+EXIT_SECONDS = 10.0
+"""Time for a process whose pipe broke to be gone, and so to say how it ended."""
 START_SECONDS_MAX = 600.0
 """A decode process imports what prepares pictures; from a cold network file system that takes minutes."""
 
@@ -159,7 +161,7 @@ class _Child:
         except (EOFError, OSError):
             self.last_end = self._end()
             return None
-        self._end()
+        self._end(exit_seconds=0.0)
         return Prepared(error=f"decoding it took longer than {seconds_max:g} s", decoding_seconds=seconds_max)
 
     def kill(self) -> None:
@@ -180,14 +182,13 @@ class _Child:
         theirs.close()
         self._ready = False
 
-    def _end(self) -> str:
-        """Kill the process, forget it, and say how it had ended."""
+    def _end(self, exit_seconds: float = EXIT_SECONDS) -> str:
+        """Give the process some time to end, kill it, forget it, and say how it ended."""
         process, self._process = self._process, None
         self._pipe.close()
         if process is None:
             return "closed"
-        # A pipe breaks a moment before its process is gone; a hanging process never goes.
-        process.join(1.0)
+        process.join(exit_seconds)
         process.kill()
         process.join()
         return describe_exit(process.exitcode)

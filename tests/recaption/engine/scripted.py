@@ -1,7 +1,5 @@
 """A captioner that says what it saw and with whom, and misbehaves on cue; units held in memory."""
 
-import hashlib
-import io
 import os
 import signal
 import time
@@ -11,7 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from PIL import Image
 
 from imagetext.sidecars import read_sidecar_table
@@ -23,38 +20,7 @@ from recaption.engine_config import EngineConfig
 from recaption.executors.local import caption_units
 from recaption.inputs.units import InputRow
 from recaption.job.manifest import describe_job, write_manifest
-
-SIDE_PX = 8
-SEGFAULT_SIZE = (13, 7)
-ENDLESS_SIZE = (17, 7)
-UNPREPARABLE_SIZE = (19, 7)
-
-
-def png(seed: int, size: tuple[int, int] = (9, 6)) -> bytes:
-    pixels = np.random.default_rng(seed).integers(0, 255, (size[1], size[0], 3), dtype=np.uint8)
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG")
-    return buffer.getvalue()
-
-
-def prepare(image: Image.Image) -> np.ndarray:
-    """Return a small square; pictures of some sizes break the process instead."""
-    if image.size == SEGFAULT_SIZE:
-        os.kill(os.getpid(), signal.SIGSEGV)
-    if image.size == ENDLESS_SIZE:
-        time.sleep(3600)
-    if image.size == UNPREPARABLE_SIZE:
-        raise ValueError("what a shape")
-    return np.asarray(image.resize((SIDE_PX, SIDE_PX)))
-
-
-def digest(data: bytes) -> str:
-    """Return how the captioner names an encoded picture."""
-    return _name(prepare(Image.open(io.BytesIO(data)).convert("RGB")))
-
-
-def _name(picture: np.ndarray) -> str:
-    return hashlib.sha256(picture.tobytes()).hexdigest()[:8]
+from tests.recaption.engine.pictures import name_of, png, prepare
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +61,7 @@ class ScriptedCaptioner:
             time.sleep(self._script.batch_seconds)
             requests = [place for place in batch if isinstance(place, Request)]
             for request in requests:
-                self._break_down(_name(request.picture))
+                self._break_down(name_of(request.picture))
             for place, request in enumerate(batch):
                 if isinstance(request, Request):
                     yield from self._result(request, f"at {place} of {len(batch)}", len(requests))
@@ -115,7 +81,7 @@ class ScriptedCaptioner:
             raise CaptionerLostError(f"lost over {name}")
 
     def _result(self, request: Request, place: str, num_requests: int) -> Iterator[Result]:
-        script, name = self._script, _name(request.picture)
+        script, name = self._script, name_of(request.picture)
         kind, times = script.fail.get(name, ("rejected", 0))
         if name in script.forget:
             return

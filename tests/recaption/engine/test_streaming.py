@@ -13,16 +13,14 @@ from recaption.engine.attempts import add_deaths, read_deaths
 from recaption.executors.local import caption_units
 from recaption.inputs.units import InputRow
 from runtime.errors import UserError
+from tests.recaption.engine.pictures import UNPREPARABLE_SIZE, digest, png
 from tests.recaption.engine.scripted import (
-    UNPREPARABLE_SIZE,
     ListUnit,
     Script,
     ScriptedCaptioner,
     begin,
     caption,
-    digest,
     parquets,
-    png,
     settings,
     statuses,
     table,

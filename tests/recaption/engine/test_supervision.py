@@ -12,16 +12,14 @@ from recaption.engine.report import UnitReport
 from recaption.executors.local import caption_units
 from recaption.inputs.units import InputRow
 from runtime.errors import UserError
+from tests.recaption.engine.pictures import SEGFAULT_SIZE, digest, png
 from tests.recaption.engine.scripted import (
-    SEGFAULT_SIZE,
     ListUnit,
     Script,
     begin,
     caption,
-    digest,
     opening,
     parquets,
-    png,
     settings,
     statuses,
     table,

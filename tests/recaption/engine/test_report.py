@@ -1,0 +1,80 @@
+"""Which stage holds the others up, and what the log says to do about it."""
+
+import itertools
+
+import pytest
+
+from recaption.engine.clock import StageClock
+from recaption.engine.report import UnitReport
+from recaption.engine_config import EngineConfig
+from runtime.errors import UserError
+
+
+def report(decode_processes: int = 2, **seconds: float) -> UnitReport:
+    return UnitReport(
+        name="00000",
+        num_rows=1,
+        statuses={"success": 1},
+        seconds=seconds,
+        wall_seconds=10.0,
+        decode_processes=decode_processes,
+    )
+
+
+@pytest.mark.parametrize(
+    ("seconds", "bottleneck", "advice"),
+    [
+        ({"captioning": 9.5, "waiting": 0.5, "decoding": 12.0}, "captioning", "raise batch_size"),
+        ({"prefill": 6.0, "decode": 3.0, "waiting": 1.0, "reading": 5.0}, "prefill", "the model is the limit"),
+        ({"prefill": 3.0, "decode": 6.0}, "decode", "raise batch_size"),
+        ({"captioning": 2.0, "waiting": 8.0, "decoding": 14.0, "preprocessing": 5.0, "reading": 7.5}, "decoding",
+         "raise engine.decode_processes (now 2)"),
+        ({"captioning": 2.0, "waiting": 8.0, "decoding": 5.0, "preprocessing": 9.0, "reading": 1.0}, "preprocessing",
+         "raise engine.decode_processes (now 2)"),
+        ({"captioning": 2.0, "waiting": 8.0, "decoding": 3.0, "reading": 9.0}, "reading", "faster storage"),
+        ({"captioning": 4.0, "waiting": 1.0, "writing": 9.8}, "writing", "write to faster storage"),
+    ],
+)  # fmt: skip
+def test_the_bottleneck_is_named_with_what_to_change(seconds: dict[str, float], bottleneck: str, advice: str) -> None:
+    made = report(**seconds)
+    assert made.bottleneck == bottleneck
+    assert f"bottleneck: {bottleneck}: " in made.describe() and advice in made.describe()
+
+
+def test_shares_are_of_the_time_that_passed_and_processes_share_theirs() -> None:
+    said = report(captioning=5.0, waiting=2.5, decoding=8.0).describe()
+    assert said.startswith("decoding 40 %, waiting 25 %, captioning 50 % of the time")
+
+
+def test_no_time_no_bottleneck() -> None:
+    assert report().bottleneck is None and report().describe() == "no time was taken"
+
+
+def test_the_clock_adds_up_and_starts_again() -> None:
+    clock = StageClock()
+    clock.add("reading", 1.0)
+    clock.add("reading", 0.5)
+    with pytest.raises(KeyError), clock.time("writing"):
+        raise KeyError
+    seconds, wall_seconds = clock.take()
+    assert seconds["reading"] == 1.5 and 0 <= seconds["writing"] <= wall_seconds
+    assert clock.take()[0] == {}
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("decode_processes", -1), ("rows_ahead", 0), ("captioning_seconds_max", 0.0), ("row_attempts", 1)],
+)
+def test_settings_out_of_range_are_refused_by_name(field: str, value: float) -> None:
+    with pytest.raises(UserError, match=f"{field}: out of range: found {value}, wanted >=? ?[012]"):
+        EngineConfig(**{field: value})  # type: ignore[arg-type]
+
+
+def test_decode_processes_follow_the_machine_only_where_nothing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(16)))
+    made = {
+        (on_cpu, workers): EngineConfig().num_decode_processes(on_cpu=on_cpu, num_workers=workers)
+        for on_cpu, workers in itertools.product((True, False), (1, 4, 16))
+    }
+    assert made == {(True, 1): 0, (True, 4): 0, (True, 16): 0, (False, 1): 8, (False, 4): 3, (False, 16): 1}
+    assert EngineConfig(decode_processes=5).num_decode_processes(on_cpu=True, num_workers=4) == 5
