@@ -1,4 +1,4 @@
-"""`python -m recaption run --output_dir RUN ...`, then `status RUN`, `verify RUN` and `export`; or `import`."""
+"""`python -m recaption run --output_dir RUN ...`, then `status RUN`, `verify RUN` and `export RUN`; or `import`."""
 
 import sys
 from importlib import import_module
@@ -14,7 +14,7 @@ VERBS = {
     "run": "Caption every row of the shards (or every file of a folder); continues where it stopped.",
     "status": "Say how far a job is, how fast it goes, what failed and why. RUN: the job's folder.",
     "verify": "Check every sidecar of a job against its input. RUN: the job's folder.",
-    "export": "Join finished captions with their pictures: as shards, or as a Hugging Face data set.",
+    "export": "Join finished captions with their pictures: as shards or a Hugging Face data set. RUN: a job's folder.",
     "import": "Make sidecars for one's own shards of the captions published as Recap-DataComp-1B.",
 }
 CONFIGS = {
@@ -32,6 +32,8 @@ WORK = {
     "import": "recaption.exchange.verbs.import_published",
 }
 """Where each verb's function stands: imported only once its arguments are right, so that --help answers at once."""
+RUN_FIELDS = {"status": "output_dir", "verify": "output_dir", "export": "recaptions"}
+"""Fields that a first argument without a name is for: `verify RUN` is `verify --output_dir RUN`."""
 
 
 def main() -> None:
@@ -43,15 +45,11 @@ def main() -> None:
         return
     if verb not in VERBS:
         raise UserError("unknown verb", where="python -m recaption", found=verb, wanted=f"one of {', '.join(VERBS)}")
-    named = argv if verb in ("export", "import") else _named(argv)
-    config = parse(CONFIGS[verb], named, prog=f"python -m recaption {verb}", description=VERBS[verb])
+    if verb in RUN_FIELDS and argv and not argv[0].startswith("-"):
+        argv = [f"--{RUN_FIELDS[verb]}", *argv]
+    config = parse(CONFIGS[verb], argv, prog=f"python -m recaption {verb}", description=VERBS[verb])
     module, _, function = WORK[verb].rpartition(".")
     getattr(import_module(module), function)(config)
-
-
-def _named(argv: list[str]) -> list[str]:
-    """Read a first argument without a name as the job's folder: `verify RUN` is `verify --output_dir RUN`."""
-    return ["--output_dir", *argv] if argv and not argv[0].startswith("-") else argv
 
 
 if __name__ == "__main__":

@@ -7,8 +7,9 @@ from collections.abc import Iterator, Sequence
 from recaption.config import RecaptionConfig, StatusConfig, VerifyConfig
 from recaption.engine.report import UnitReport
 from recaption.input_config import INPUT_PLACES
+from recaption.inputs.opening import open_units
 from recaption.inputs.units import Unit
-from recaption.job.folder import CONFIG, DONE, Job, list_units, open_job
+from recaption.job.folder import CONFIG, DONE, Job, open_job
 from recaption.job.manifest import read_manifest
 from recaption.job.marks import finished_names, read_marks
 from recaption.job.progress import summarise
@@ -45,7 +46,7 @@ def status(config: StatusConfig) -> None:
 
 def verify(config: VerifyConfig) -> None:
     """Compare every sidecar with its input and leave with exit code 1 when anything is wrong."""
-    units = list_units(_job_config(config))
+    units = open_units(_job_config(config))
     manifest = read_manifest(config.output_dir)
     num_problems = 0
     for problem in find_problems(config.output_dir, units, manifest, config.threads):

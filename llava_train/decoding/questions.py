@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 
@@ -87,6 +87,7 @@ def settings_for(
     )
 
 
+@runtime_checkable
 class Engine(Protocol):
     """Answers questions about pictures."""
 

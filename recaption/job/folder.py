@@ -75,11 +75,6 @@ class Job:
         write_json(self.folder / DONE, facts)
 
 
-def list_units(config: RecaptionConfig) -> Sequence[Unit]:
-    """Return the units of a job's input, in order."""
-    return open_units(config)
-
-
 def open_job(config: RecaptionConfig) -> Job:
     """Begin or continue a job, or a part of it.
 
@@ -87,7 +82,7 @@ def open_job(config: RecaptionConfig) -> Job:
         UserError: when the folder's captions were shaped by other settings, model or versions, or its units made from
             another input, naming what differs; when another process captions the same.
     """
-    units, part, folder = list_units(config), Part.parse(config.part), config.output_dir
+    units, part, folder = open_units(config), Part.parse(config.part), config.output_dir
     _refuse_repeated(units)
     wanted = describe_job(config, identify_captioner(config), len(units))
     _refuse_other_captions(folder, wanted)

@@ -17,8 +17,9 @@ from recaption.job.manifest import MANIFEST, Manifest
 from recaption.job.marks import MARK_SUFFIX, UnitMark, list_folder, read_unit_mark
 from runtime.errors import UserError
 from runtime.json_files import read_object
+from runtime.run import CACHE
 
-OWN_FILES = frozenset({CONFIG, DONE, PROVENANCE, MANIFEST.parts[0], ".lock"})
+OWN_FILES = frozenset({CONFIG, DONE, PROVENANCE, MANIFEST.parts[0], CACHE, ".lock"})
 """What a job's folder holds besides sidecars."""
 _NAMED_AT_MOST = 3
 """Rows that are named when many have the same thing wrong."""

@@ -273,9 +273,13 @@ def test_photographs_of_all_kinds_get_their_rows(model: Path, tmp_path: Path) ->
     ("arguments", "exit_code", "said"),
     [
         (["--help"], 0, "usage: python -m recaption VERB"),
-        (["paint"], 2, "unknown verb: found paint, wanted one of run, status, verify"),
+        (["paint"], 2, "unknown verb: found paint, wanted one of run, status, verify, export, import"),
         (["run", "--output_dir", "x", "--model", "m", "--shards", "s", "--colour", "red"], 2, "colour"),
         (["run", "--output_dir", "x", "--model", "m", "--shards", "nowhere"], 2, "nowhere"),
+        (["status", "nowhere"], 2, "nowhere: no captioning job here"),
+        (["verify", "nowhere"], 2, "nowhere: no captioning job here"),
+        (["export", "nowhere", "--output_dir", "x", "--format", "tar"], 2, "format"),
+        (["import", "nowhere"], 2, "nowhere"),
         (["status", "--output_dir", "nowhere"], 2, "nowhere: no captioning job here"),
     ],
 )

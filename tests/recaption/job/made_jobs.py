@@ -6,8 +6,9 @@ from pathlib import Path
 from imagetext.shards import write_shard
 from recaption.captioners.identity import identify_prompt
 from recaption.config import RecaptionConfig
+from recaption.inputs.opening import open_units
 from recaption.inputs.units import SUCCESS, Unit
-from recaption.job.folder import list_units, open_job
+from recaption.job.folder import open_job
 from recaption.job.marks import finish_unit
 from tests.recaption.conftest import jpeg, row
 
@@ -80,5 +81,5 @@ def finished_job(root: Path, num_shards: int = 3) -> RecaptionConfig:
     """Write shards and a finished job on them."""
     write_shards(root / "shards", num_shards)
     config = config_of(root)
-    assert len(run(config)) == num_shards == len(list_units(config))
+    assert len(run(config)) == num_shards == len(open_units(config))
     return config

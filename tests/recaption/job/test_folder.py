@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from recaption.config import RecaptionConfig
+from recaption.inputs.opening import open_units
 from recaption.job import folder as job_folder
 from recaption.job import manifest as job_manifest
-from recaption.job.folder import list_units, open_job
+from recaption.job.folder import open_job
 from recaption.job.manifest import MANIFEST, describe_job, join_job, read_manifest
 from recaption.job.marks import finished_names, list_folder
 from runtime.errors import UserError
@@ -239,7 +240,7 @@ def test_marks_alone_tell_what_is_finished(config: RecaptionConfig) -> None:
 def test_a_unit_whose_rows_do_not_reconcile_is_not_finished(config: RecaptionConfig) -> None:
     from recaption.job.marks import finish_unit
 
-    unit = list_units(config)[0]
+    unit = open_units(config)[0]
     with pytest.raises(UserError, match=r"00000: rows do not reconcile: found 0 rows, wanted 5"):
         finish_unit(config.output_dir, unit, [], manifest_sha256="", wall_seconds=0.0, stage_seconds={})
     assert finished_names(config.output_dir) == set()
@@ -249,6 +250,6 @@ def test_marks_hold_what_status_and_verify_need(tmp_path: Path) -> None:
     config = finished_job(tmp_path, 1)
     mark = read_object(config.output_dir / "00000_stats.json")
     assert mark["reasons"] == {"failed_to_download: HTTP 404": 1}
-    assert mark["input_fingerprint"] == list_units(config)[0].fingerprint
+    assert mark["input_fingerprint"] == open_units(config)[0].fingerprint
     assert mark["manifest_sha256"] == read_object(config.output_dir / MANIFEST)["sha256"]
     assert mark["stage_seconds"] == {"captioning": 1.5} and mark["finished_at"] > 1.7e9
