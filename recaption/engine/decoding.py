@@ -14,7 +14,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from typing import Protocol, runtime_checkable
 
-from recaption.engine.decode_process import READY, receive, serve
+from recaption.engine.decode_process import READY, SLOT_BYTES, receive, serve
 from recaption.engine.preparation import Prepare, Prepared, prepare_picture
 
 DEATHS_MAX = 2
@@ -155,7 +155,7 @@ class _Child:
         try:
             self._pipe.send_bytes(data)
             if self._pipe.poll(seconds_max):
-                answer = receive(self._pipe)
+                answer = receive(self._pipe, self._slot)
                 assert isinstance(answer, Prepared), answer
                 return answer
         except (EOFError, OSError):
@@ -177,7 +177,10 @@ class _Child:
         context = multiprocessing.get_context("spawn")
         self._pipe: Connection
         self._pipe, theirs = context.Pipe()
-        self._process: SpawnProcess | None = context.Process(target=serve, args=(theirs, os.getpid()), daemon=True)
+        slot = context.RawArray("B", SLOT_BYTES)
+        self._slot = memoryview(slot).cast("B")
+        arguments = (theirs, slot, os.getpid())
+        self._process: SpawnProcess | None = context.Process(target=serve, args=arguments, daemon=True)
         self._process.start()
         theirs.close()
         self._ready = False

@@ -109,3 +109,29 @@ class _Unloadable:
 
 def _raise(message: str) -> None:
     raise ImportError(message)
+
+
+def _large(image: Image.Image) -> dict[str, np.ndarray]:
+    return {"small": np.asarray(image), "large": np.full(9 << 20, image.width, dtype=np.uint8)}
+
+
+def _two(image: Image.Image) -> tuple[np.ndarray, np.ndarray]:
+    return np.full((2, 3), image.width, dtype=np.float32), np.arange(image.height)
+
+
+def test_arrays_of_any_size_arrive_as_they_were_and_stay_so() -> None:
+    for under in (_large, _two):
+        decoders = open_decoders(1, 60.0)
+        try:
+            images = [png(seed, (20 + seed, 9)) for seed in range(5)]
+            pictures = [answer.result(60).picture for answer in ask(decoders, images, under)]
+        finally:
+            decoders.close()
+        for seed, picture in enumerate(pictures):
+            parts = list(picture.values()) if isinstance(picture, dict) else picture
+            assert [part.shape for part in parts] == (
+                [(9, 20 + seed, 3), (9 << 20,)] if under is _large else [(2, 3), (9,)]
+            )
+            number = parts[1] if under is _large else parts[0]
+            assert (number == 20 + seed).all(), "a later picture lies where this one was"
+            assert number.flags.writeable

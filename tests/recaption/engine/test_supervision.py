@@ -54,6 +54,7 @@ def test_a_worker_that_dies_once_is_replaced_and_nothing_is_lost(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_a_picture_that_kills_every_worker_is_the_only_one_given_up_on(
     tmp_path: Path, undisturbed: dict[str, bytes]
 ) -> None:
@@ -68,12 +69,14 @@ def test_a_picture_that_kills_every_worker_is_the_only_one_given_up_on(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_two_workers_and_decode_processes_write_the_same_bytes(tmp_path: Path, undisturbed: dict[str, bytes]) -> None:
     caption(settings(tmp_path, workers=2, supervised=True, decode_processes=2), units(4), Script())
     assert parquets(tmp_path) == undisturbed
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_a_captioner_that_hangs_is_found_and_its_stack_written_down(
     tmp_path: Path, undisturbed: dict[str, bytes], capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -98,6 +101,7 @@ class HangingUnit(ListUnit):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_a_loader_that_hangs_is_replaced_and_no_row_is_blamed(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -111,6 +115,7 @@ def test_a_loader_that_hangs_is_replaced_and_no_row_is_blamed(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_a_codec_that_crashes_the_worker_itself_costs_one_row(tmp_path: Path) -> None:
     images: list[bytes | None] = [png(place) for place in range(6)]
     images[3] = png(3, SEGFAULT_SIZE)
@@ -119,6 +124,7 @@ def test_a_codec_that_crashes_the_worker_itself_costs_one_row(tmp_path: Path) ->
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_workers_that_die_without_getting_anywhere_end_the_run(tmp_path: Path) -> None:
     with pytest.raises(OSError, match=r"worker 0 died at opening \(ended by SIGKILL\); workers died 2 times in turn"):
         list(
