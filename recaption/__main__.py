@@ -2,6 +2,7 @@
 
 import sys
 from importlib import import_module
+from typing import Any
 
 from recaption.config import RecaptionConfig, StatusConfig, VerifyConfig
 from recaption.exchange.export_config import ExportConfig
@@ -17,7 +18,7 @@ VERBS = {
     "export": "Join finished captions with their pictures: as shards or a Hugging Face data set. RUN: a job's folder.",
     "import": "Make sidecars for one's own shards of the captions published as Recap-DataComp-1B.",
 }
-CONFIGS = {
+CONFIGS: dict[str, type[Any]] = {
     "run": RecaptionConfig,
     "status": StatusConfig,
     "verify": VerifyConfig,

@@ -4,7 +4,7 @@ Digests are compared by their first 64 bits here, so that an index is arrays of 
 them whole.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -38,12 +38,13 @@ class Pairs:
 class DigestIndex:
     """Groups by digest, and by digest and url."""
 
-    def __init__(self, tables: "Sequence[tuple[int, pyarrow.Table]]"):
-        """Take one's own rows, tables of sha256 and url, each with the number of its group."""
-        parts = [(group, *_numbers(table)) for group, table in tables]
-        groups = np.concatenate([np.full(len(digests), group, np.int64) for group, digests, _, _ in parts])
-        digests = np.concatenate([digests for _, digests, _, _ in parts])
-        pairs = np.concatenate([_with_url(digests, urls) for _, digests, urls, _ in parts])
+    def __init__(self, tables: "Iterable[tuple[int, pyarrow.Table]]"):
+        """Take one's own rows, tables of sha256 and url, each with the number of its group; one is held at a time."""
+        parts = [(group, *_numbers(table)[:2]) for group, table in tables]
+        groups = np.concatenate([np.full(len(digests), group, np.int64) for group, digests, _ in parts])
+        digests = np.concatenate([digests for _, digests, _ in parts])
+        pairs = np.concatenate([_with_url(digests, urls) for _, digests, urls in parts])
+        del parts
         self.num_rows = len(digests)
         self._by_digest = _Groups(digests, groups)
         self._by_pair = _Groups(pairs, groups)

@@ -94,11 +94,11 @@ def _check(config: ExportConfig, units: Sequence[Unit]) -> None:
     plan = {**asked, "num_units": len(units), "captions_of_first_unit": first}
     path, fix = config.output_dir / WORK / "plan.json", "Choose another output_dir, or delete the folder."
     if path.exists():
-        found = read_object(path)
-        differing = next((name for name in plan if found.get(name) != plan[name]), None)
+        begun = read_object(path)
+        differing = next((name for name in plan if begun.get(name) != plan[name]), None)
         if differing is not None:
-            what = f"this folder holds another export, differing in {differing!r}"
-            raise UserError(what, where=config.output_dir, found=found.get(differing), wanted=plan[differing], fix=fix)
+            what, there = f"this folder holds another export, differing in {differing!r}", begun.get(differing)
+            raise UserError(what, where=config.output_dir, found=there, wanted=plan[differing], fix=fix)
     elif config.output_dir.exists() and any(config.output_dir.iterdir()):
         raise UserError("folder is not empty", where=config.output_dir, fix=fix)
     else:

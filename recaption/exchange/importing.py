@@ -86,9 +86,7 @@ class _Pass:
         progress.advance(len(self._published) - len(waiting))
         if not waiting:
             return
-        tables = [(group, unit.identities()) for group, units in enumerate(self._groups) for unit in units]
-        index = DigestIndex(tables)
-        del tables
+        index = DigestIndex((group, unit.identities()) for group, units in enumerate(self._groups) for unit in units)
         for file in waiting:
             keep_matched(file, index, self._place(file))
             progress.advance(1)

@@ -201,7 +201,8 @@ def _with_sample(row: InputRow, sample: TarSample | None, damage: str | None) ->
         row = row if row.caption is not None else replace(row, caption=sample.caption())
         if not any((row.uid, row.url, row.sha256)):
             metadata = sample.metadata()
-            row = replace(row, **{name: _text(metadata.get(name)) for name in _IDENTITY})
+            uid, url, sha256 = (_text(metadata.get(name)) for name in _IDENTITY)
+            row = replace(row, uid=uid, url=url, sha256=sha256)
     if row.status != SUCCESS:
         return row
     image = None if sample is None else sample.image()
