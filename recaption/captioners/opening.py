@@ -1,11 +1,17 @@
 """Open the captioner that a config asks for, or tell its id without opening it."""
 
+from llava_train.hub import local_folder
 from recaption.captioners.base import Captioner
+from recaption.captioners.llava_folders import is_llava
 from recaption.config import RecaptionConfig
 
 
 def open_captioner(config: RecaptionConfig) -> Captioner:
     """Load or connect to the captioner; raises UserError where there is none, or not the one wanted."""
+    if config.captioner == "transformers" and not _is_llava(config):
+        from recaption.captioners.vision_language_captioner import VisionLanguageCaptioner
+
+        return VisionLanguageCaptioner(config)
     if config.captioner == "openai":
         from recaption.captioners.openai_captioner import OpenAICaptioner
 
@@ -28,6 +34,10 @@ def open_captioner(config: RecaptionConfig) -> Captioner:
 
 def identify_captioner(config: RecaptionConfig) -> str:
     """Return the `captioner_id` of the captioner that `open_captioner` would open; reads the model's files alone."""
+    if config.captioner == "transformers" and not _is_llava(config):
+        from recaption.captioners import vision_language_captioner
+
+        return vision_language_captioner.identify_captioner(config)
     if config.captioner == "openai":
         from recaption.captioners import openai_captioner
 
@@ -39,3 +49,9 @@ def identify_captioner(config: RecaptionConfig) -> str:
     from recaption.captioners import transformers_captioner
 
     return transformers_captioner.identify_captioner(config)
+
+
+def _is_llava(config: RecaptionConfig) -> bool:
+    """Tell whether the model is of the kind that `llava_train` runs; what is no model at all is for it to refuse."""
+    folder = local_folder(config.model)
+    return is_llava(folder) or not (folder / "config.json").is_file()

@@ -1,7 +1,6 @@
 """What captioners make of a picture: the square that a LLaVA was trained on, or the picture within a size, encoded."""
 
 import io
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -11,6 +10,7 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from llava_train.pixels import PixelGeometry, read_geometry
+from recaption.captioners.llava_folders import is_llava
 
 JPEG_QUALITY = 95
 """At which DataComp's own pictures are kept."""
@@ -59,15 +59,3 @@ def pixels_of(model: Path, longer_side_px: int) -> PixelGeometry | FitWithin:
     Models of other kinds cut pictures by rules of their own, and get them whole.
     """
     return read_geometry(model) if is_llava(model) else FitWithin(longer_side_px=longer_side_px)
-
-
-def is_llava(model: Path) -> bool:
-    """Tell whether a path is a LLaVA-1.5 directory."""
-    path = model / "config.json"
-    if not path.is_file():
-        return False
-    try:
-        return json.loads(path.read_text()).get("model_type") == "llava"
-    except (ValueError, AttributeError):
-        # Whoever loads the model says what is wrong with the file.
-        return False

@@ -7,7 +7,7 @@ from typing import Any
 
 from imagetext.conversations import stop_token_ids
 from llava_train.parity import check_example
-from recaption.captioners.pictures import is_llava
+from recaption.captioners.llava_folders import is_llava
 from runtime.errors import UserError
 from runtime.json_files import read_object
 
@@ -40,9 +40,15 @@ class PromptRenderer:
             fix = "Save the model with a chat template that takes a picture"
             raise UserError("no request can be rendered", where=self._folder, found=found, fix=fix) from error
 
+    def wants_special_tokens(self, text: str) -> bool:
+        """Tell whether the tokenizer has to begin a request as it begins texts, since the template does not."""
+        begin = self.processor.tokenizer.bos_token
+        return begin is None or not text.startswith(begin)
+
     def _token_ids(self, prompt: str) -> list[int]:
         """Return a request as token ids, with one mark for the whole picture."""
-        return list(self.processor.tokenizer.encode(self.text(prompt), add_special_tokens=False))
+        text = self.text(prompt)
+        return list(self.processor.tokenizer.encode(text, add_special_tokens=self.wants_special_tokens(text)))
 
 
 def load_processor(folder: Path) -> Any:

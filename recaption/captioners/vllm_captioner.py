@@ -149,7 +149,8 @@ class VllmCaptioner:
         if self._shares_pictures:
             # A name of ours spares a hash of the pixels.
             prompt["multi_modal_uuids"] = {"image": [str(request.ticket)]}
-        return prompt
+        (rendered,) = self._engine.renderer.render_cmpl([prompt])
+        return rendered
 
     def _sampling(self, request: Request, place: int) -> SamplingParams:
         decoding = self._decodings[place]

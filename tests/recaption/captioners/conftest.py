@@ -12,8 +12,10 @@ from recaption.config import RecaptionConfig
 
 
 def picture(seed: int, size: tuple[int, int] = (24, 20)) -> Image.Image:
-    pixels = np.random.default_rng(seed).integers(0, 255, (size[1], size[0], 3), dtype=np.uint8)
-    return Image.fromarray(pixels)
+    """Return a picture of one colour under noise: noise alone looks the same to a small model everywhere."""
+    generator = np.random.default_rng(seed)
+    colour, noise = generator.choice([20, 235], 3), generator.integers(-20, 20, (size[1], size[0], 3))
+    return Image.fromarray((colour + noise).astype(np.uint8))
 
 
 def config(model: Path, **fields: object) -> RecaptionConfig:
