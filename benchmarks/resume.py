@@ -51,6 +51,8 @@ class _Measured:
     """What a way took, in its own process."""
 
     seconds: float
+    cpu_seconds: float
+    """Seconds of a core, which others on the machine lengthen less than they do the time."""
     peak_bytes: int
     num_rows: int
     """Rows known to be done."""
@@ -68,7 +70,7 @@ def measure(size: Size, repeats: int) -> str:
                 results.setdefault(title, []).append(_in_process(way, folder))
     whole = size.num_shards * size.rows_per_shard
     rows = [_row(title, measured, results[_NAMES["bare"]], whole) for title, measured in results.items()]
-    columns = ["way", "rows done", "seconds", "peak MiB", "seconds, extrapolated", "MiB, extrapolated"]
+    columns = ["way", "rows done", "seconds", "CPU seconds", "peak MiB", "seconds, extrapolated", "MiB, extrapolated"]
     return f"{markdown_table(columns, rows)}\n\n{_LIMITS}"
 
 
@@ -132,8 +134,9 @@ def _in_process(way: str, folder: Path) -> _Measured:
 def _row(title: str, measured: list[_Measured], bare: list[_Measured], whole: int) -> list[str]:
     seconds, num_rows = [one.seconds for one in measured], measured[0].num_rows
     middle, peak = statistics.median(seconds), _peak_mib(measured)
+    cpu_seconds = statistics.median(one.cpu_seconds for one in measured)
     spread = f"{middle:.2f}" if len(seconds) == 1 else f"{middle:.2f} ({min(seconds):.2f} to {max(seconds):.2f})"
-    cells = [title, f"{num_rows:,}" if num_rows else "", spread, f"{peak:.0f}"]
+    cells = [title, f"{num_rows:,}" if num_rows else "", spread, f"{cpu_seconds:.2f}", f"{peak:.0f}"]
     if not num_rows or title not in _EXTRAPOLATED:
         return [*cells, "", ""]
     times = whole / num_rows
@@ -210,7 +213,10 @@ def main() -> None:
     way, folder = sys.argv[1:]
     num_rows = _WAYS[way](Path(folder))
     seconds = time.perf_counter() - began
-    print(json.dumps({"seconds": seconds, "peak_bytes": _peak_bytes(), "num_rows": num_rows}))
+    cpu_seconds = time.process_time()
+    print(
+        json.dumps({"seconds": seconds, "cpu_seconds": cpu_seconds, "peak_bytes": _peak_bytes(), "num_rows": num_rows})
+    )
 
 
 def _peak_bytes() -> int:
