@@ -46,11 +46,18 @@ def main() -> None:
         return
     if verb not in VERBS:
         raise UserError("unknown verb", where="python -m recaption", found=verb, wanted=f"one of {', '.join(VERBS)}")
-    if verb in RUN_FIELDS and argv and not argv[0].startswith("-"):
-        argv = [f"--{RUN_FIELDS[verb]}", *argv]
-    config = parse(CONFIGS[verb], argv, prog=f"python -m recaption {verb}", description=VERBS[verb])
+    config = parse(CONFIGS[verb], spell_out(verb, argv), prog=f"python -m recaption {verb}", description=VERBS[verb])
     module, _, function = WORK[verb].rpartition(".")
     getattr(import_module(module), function)(config)
+
+
+def spell_out(verb: str, argv: list[str]) -> list[str]:
+    """Return a verb's arguments with the names and values that may be left out: `RUN` and `--json`."""
+    if verb in RUN_FIELDS and argv and not argv[0].startswith("-"):
+        argv = [f"--{RUN_FIELDS[verb]}", *argv]
+    if verb == "status" and argv[-1:] == ["--json"]:
+        argv = [*argv, "true"]
+    return argv
 
 
 if __name__ == "__main__":

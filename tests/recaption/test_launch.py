@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from recaption.__main__ import CONFIGS, RUN_FIELDS
+from recaption.__main__ import CONFIGS, spell_out
 from recaption.config import RecaptionConfig
 from recaption.executors.partition import Part
 from runtime.config import parse
@@ -21,9 +21,7 @@ PAGE = Path("docs/scale.md")
 def parsed(words: list[str]) -> Any:
     """Return the config of `VERB ARGUMENTS`."""
     verb, *argv = words
-    if verb in RUN_FIELDS and not argv[0].startswith("-"):
-        argv = [f"--{RUN_FIELDS[verb]}", *argv]
-    return parse(CONFIGS[verb], argv, prog="recaption", description="")
+    return parse(CONFIGS[verb], spell_out(verb, argv), prog="recaption", description="")
 
 
 def commands(text: str) -> list[list[str]]:
@@ -36,6 +34,8 @@ def test_commands_of_the_page(index: int) -> None:
     words = commands(PAGE.read_text())[index]
     config = parsed(words)
     assert str(config.output_dir) == "/runs/recaptions"
+    if "--json" in words:
+        assert config.json
     if "--executor" in words:
         assert config.executor == "ray" and config.ray.address == "auto" and config.ray.cpus_per_captioner == 8
 
