@@ -81,7 +81,7 @@ def make_job(folder: Path, size: Size) -> None:
     shards, model = folder / "shards", folder / "model"
     shards.mkdir()
     model.mkdir()
-    (model / "config.json").write_text("{}")
+    (model / "config.json").write_text('{"model_type": "llava"}')
     stats = {"count": size.rows_per_shard, "successes": size.rows_per_shard}
     for index in range(size.num_shards):
         (shards / f"{index:08d}.tar").touch()
@@ -158,11 +158,12 @@ def _import_libraries(folder: Path) -> int:
 
 def _start(folder: Path) -> int:
     from recaption.job.folder import open_job
+    from recaption.job.marks import read_unit_mark
 
     job = open_job(_config(folder))
     assert len(job.pending) == _NUM_PENDING
-    next(iter(job.pending))
-    return (len(job.units) - _NUM_PENDING) * job.pending[0].num_rows
+    done = job.units[0].name
+    return (len(job.units) - _NUM_PENDING) * read_unit_mark(folder / "side", done).num_rows
 
 
 def _status(folder: Path) -> int:

@@ -11,7 +11,7 @@ from recaption.captioners import base
 from recaption.captioners.identity import identify_model, identify_prompt, identify_settings, package_versions
 from recaption.captioners.positions import Place, batches_by_position
 from recaption.config import RecaptionConfig
-from runtime.device import DeviceName
+from runtime.device_name import DeviceName
 
 __all__ = ["Caption", "Captioner", "Picture", "TransformersCaptioner", "identify_captioner", "identify_prompt"]
 

@@ -28,7 +28,7 @@ def config_of(root: Path, **fields: object) -> RecaptionConfig:
     """Return a job on the shards below `root`, with a model directory of which only its files' digests are asked."""
     model = root / "model"
     model.mkdir(exist_ok=True)
-    (model / "config.json").write_text("{}")
+    (model / "config.json").write_text('{"model_type": "llava"}')
     defaults = {"output_dir": root / "side", "shards": str(root / "shards"), "model": model, "device": "cpu"}
     return RecaptionConfig(**{**defaults, **fields})  # type: ignore[arg-type]
 
