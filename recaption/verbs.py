@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterator, Sequence
 
 from recaption.config import RecaptionConfig, StatusConfig, VerifyConfig
-from recaption.engine.report import UnitReport
+from recaption.engine.report import StageTotals, UnitReport
 from recaption.input_config import INPUT_PLACES
 from recaption.inputs.opening import open_units
 from recaption.inputs.units import Unit
@@ -68,15 +68,18 @@ def _print_end(config: RecaptionConfig, job: Job) -> None:
 
 
 def _caption(config: RecaptionConfig, job: Job) -> None:
-    num_rows, started = 0, time.monotonic()
+    num_rows, started, totals = 0, time.monotonic(), StageTotals()
     label = "recaption" if config.part == "0/1" else f"recaption {config.part}"
     with Progress(total=len(job.pending), unit="units", label=label) as progress:
         for report in _caption_units(config, job.pending):
             num_rows += report.num_rows
+            totals.add(report)
             progress.advance()
             rate = num_rows / max(time.monotonic() - started, 1e-9)
             facts = {"unit": report.name, "images": num_rows, "images_per_second": rate}
             progress.show({**facts, "bottleneck": report.bottleneck or "none"})
+    if num_rows:
+        print(f"{label}: {totals.describe()}")
 
 
 def _caption_units(config: RecaptionConfig, units: Sequence[Unit]) -> Iterator[UnitReport]:

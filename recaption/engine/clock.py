@@ -2,7 +2,6 @@
 
 import threading
 import time
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
@@ -12,13 +11,13 @@ class StageClock:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._seconds: Counter[str] = Counter()
+        self._seconds: dict[str, float] = {}
         self._since = time.monotonic()
 
     def add(self, stage: str, seconds: float) -> None:
         """Add seconds to a stage."""
         with self._lock:
-            self._seconds[stage] += seconds  # type: ignore[assignment]
+            self._seconds[stage] = self._seconds.get(stage, 0.0) + seconds
 
     @contextmanager
     def time(self, stage: str) -> Iterator[None]:
@@ -33,7 +32,6 @@ class StageClock:
         """Return the seconds by stage and the seconds that passed since the last call, and start again."""
         with self._lock:
             now = time.monotonic()
-            taken, wall = {stage: float(seconds) for stage, seconds in self._seconds.items()}, now - self._since
-            self._seconds.clear()
-            self._since = now
+            taken, wall = self._seconds, now - self._since
+            self._seconds, self._since = {}, now
         return taken, wall

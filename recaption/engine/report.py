@@ -62,6 +62,26 @@ class UnitReport:
         return describe(self.seconds, self.wall_seconds, self.decode_processes)
 
 
+class StageTotals:
+    """Seconds by stage over all units of a job so far; with several workers, an average of theirs."""
+
+    def __init__(self) -> None:
+        self._seconds: dict[str, float] = {}
+        self._wall_seconds = 0.0
+        self._decode_processes = 0
+
+    def add(self, report: UnitReport) -> None:
+        """Add a finished unit."""
+        for stage, seconds in report.seconds.items():
+            self._seconds[stage] = self._seconds.get(stage, 0.0) + seconds
+        self._wall_seconds += report.wall_seconds
+        self._decode_processes = max(self._decode_processes, report.decode_processes)
+
+    def describe(self) -> str:
+        """Return one line: shares of the time by stage, the bottleneck and what to change."""
+        return describe(self._seconds, self._wall_seconds, self._decode_processes)
+
+
 def bottleneck(seconds: Mapping[str, float], wall_seconds: float, decode_processes: int) -> str | None:
     """Return the stage that the others waited for, or None without any seconds.
 

@@ -5,7 +5,7 @@ import itertools
 import pytest
 
 from recaption.engine.clock import StageClock
-from recaption.engine.report import UnitReport
+from recaption.engine.report import StageTotals, UnitReport
 from recaption.engine_config import EngineConfig
 from runtime.errors import UserError
 
@@ -44,6 +44,16 @@ def test_the_bottleneck_is_named_with_what_to_change(seconds: dict[str, float], 
 def test_shares_are_of_the_time_that_passed_and_processes_share_theirs() -> None:
     said = report(captioning=5.0, waiting=2.5, decoding=8.0).describe()
     assert said.startswith("decoding 40 %, waiting 25 %, captioning 50 % of the time")
+
+
+def test_a_job_s_line_adds_up_its_units() -> None:
+    totals = StageTotals()
+    assert totals.describe() == "no time was taken"
+    totals.add(report(captioning=1.0, waiting=9.0, decoding=18.0))
+    totals.add(report(captioning=5.0, waiting=5.0, decoding=12.0))
+    assert totals.describe().startswith(
+        "decoding 75 %, waiting 70 %, captioning 30 % of the time; bottleneck: decoding"
+    )
 
 
 def test_no_time_no_bottleneck() -> None:
