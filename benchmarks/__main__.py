@@ -17,7 +17,8 @@ Name = Literal[
 PLACEHOLDER = "NAME"
 DESCRIPTION = """Measure our ways beside others, in one run: loading (beside webdataset), attention (plain and fused, on
 CPU), text_tower (beside open_clip's forward pass), allocator (beside glibc's as it comes), loop (beside one written by
-hand), recaption (beside transformers' generate), packing (beside a row for each conversation), llava_step (beside
+hand), recaption (beside transformers' generate), recaption_gpu (an 8B
+captioner beside what its GPU can do at most), packing (beside a row for each conversation), llava_step (beside
 transformers' Trainer; on a GPU where there is one), conversation_index (beside json.load), resume (beside sets of
 finished ids)."""
 

@@ -20,16 +20,9 @@ def open_captioner(config: RecaptionConfig) -> Captioner:
         from recaption.captioners.vllm_captioner import VllmCaptioner
 
         return VllmCaptioner(config)
-    from recaption.captioners.transformers_captioner import TransformersCaptioner
+    from recaption.captioners.transformers_captioner import open_transformers
 
-    return TransformersCaptioner(
-        config.model,
-        prompt=config.prompt,
-        max_new_tokens=config.max_new_tokens,
-        batch_size=config.batch_size,
-        precision=config.precision,
-        device=config.device,
-    )
+    return open_transformers(config)
 
 
 def identify_captioner(config: RecaptionConfig) -> str:

@@ -1,136 +1,194 @@
-"""Caption with a LLaVA directory loaded by transformers, on CPU or GPU."""
+"""Caption with a LLaVA directory in this process, on CPU or GPU, by the decoding engine of `llava_train`."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal, Protocol, runtime_checkable
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
+from typing import Any
 
 from PIL import Image
 
-from recaption.captioners import base
-from recaption.captioners.identity import identify_model, identify_prompt, identify_settings, package_versions
+from recaption.captioners.base import Answered, Caption, Item, Request, Result
+from recaption.captioners.identity import identify_model, identify_settings, package_versions
 from recaption.captioners.positions import Place, batches_by_position
 from recaption.config import RecaptionConfig
-from runtime.device_name import DeviceName
-
-__all__ = ["Caption", "Captioner", "Picture", "TransformersCaptioner", "identify_captioner", "identify_prompt"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Picture:
-    """One decoded RGB picture and the name it keeps all the way to its caption."""
-
-    key: str
-    image: Image.Image
-
-
-@dataclass(frozen=True, kw_only=True)
-class Caption:
-    """What a captioner said about one picture, and how it came to an end."""
-
-    key: str
-    text: str
-    finish_reason: Literal["stop", "length"]
-    num_tokens: int
-    """Tokens of the text, without the stop token."""
-    mean_logprob: float
-    """Mean log-probability of the tokens, the stop token included."""
-
-
-@runtime_checkable
-class Captioner(Protocol):
-    """Anything that captions pictures under a prompt fixed when it was opened."""
-
-    @property
-    def captioner_id(self) -> str:
-        """Return what identifies the model; equal ids give equal captions under equal settings."""
-
-    def caption(self, pictures: Iterable[Picture]) -> list[Caption]:
-        """Return one caption per picture, in order, under the picture's key; pictures are decoded as they are taken."""
+from recaption.named_prompts import Decoding
+from recaption.prompts import decodings_for
+from runtime import seeds
 
 
 class TransformersCaptioner:
-    """Answer in batches fixed by the places of rows in their unit."""
+    """Answer in batches fixed by the places of rows in their unit, or as rows come and slots get free."""
 
-    def __init__(
-        self,
-        model: Path,
-        *,
-        prompt: str,
-        max_new_tokens: int,
-        batch_size: int,
-        precision: Literal["fp32", "bf16"] = "bf16",
-        device: DeviceName = "auto",
-    ):
-        import torch
+    def __init__(self, captioner: Any, config: RecaptionConfig, captioner_id: str):
+        """Take over a `llava_train.model.LoadedCaptioner`: nothing else can run it afterwards."""
+        from llava_train.model import settings_for
 
-        from llava_train.model import load_captioner
-
-        self.captioner_id = _captioner_id(model, max_new_tokens, batch_size, precision)
-        dtype = torch.bfloat16 if precision == "bf16" else torch.float32
-        self._captioner = load_captioner(model, device=device, precision=dtype)
-        self._prompt = prompt
-        self._max_new_tokens = max_new_tokens
-        self._batch_size = batch_size
-        self._dummy = self.prepare(Image.new("RGB", (1, 1), self._captioner.geometry.fill))
+        self.captioner_id = captioner_id
+        self._captioner = captioner
+        self._batch_size, self._deterministic = config.batch_size, config.deterministic
+        self._decodings = decodings_for(config)
+        settings = settings_for(
+            captioner.device,
+            max_new_tokens=config.max_new_tokens,
+            stop_ids=captioner.stop_ids,
+            num_slots=config.batch_size * len(self._decodings),
+            max_top_k=max(_top_k(decoding) for decoding in self._decodings),
+        )
+        self.engine = captioner.engine(settings, take_over=True)
+        self._dummy = self.prepare(Image.new("RGB", (1, 1), captioner.geometry.fill))
+        self._prompt_ids: dict[str, tuple[int, ...]] = {}
 
     @property
     def prepare(self) -> Callable[[Image.Image], Any]:
         """Return what makes the square of uint8 pixels that the vision tower sees, once normalised."""
-        return self._captioner.geometry.prepare
+        prepare: Callable[[Image.Image], Any] = self._captioner.geometry.prepare
+        return prepare
 
-    def answer(self, items: Iterator[base.Item]) -> Iterator[base.Result]:
-        """Yield a result for every request, batch by batch, in the order in which they came."""
+    def answer(self, items: Iterator[Item]) -> Iterator[Result]:
+        """Yield a result for every request: batch by batch in their order, or as they are done."""
         from recaption.captioners.isolation import answer_batch
 
+        if not self._deterministic:
+            yield from self._answer_stream(items)
+            return
         for batch in batches_by_position(items, self._batch_size):
             yield from answer_batch(batch, self._ask)
 
-    def _ask(self, batch: Sequence[Place]) -> list[tuple[base.Caption, ...]]:
-        """Answer a batch, with a plain picture in each hole: a healthy row's batch is then as large as ever."""
-        requests = [place for place in batch if isinstance(place, base.Request)]
-        pixels = [place.picture if isinstance(place, base.Request) else self._dummy for place in batch]
-        by_prompt = []
-        for index in range(len(requests[0].prompts)):
-            default = requests[0].prompts[index]
-            texts = [place.prompts[index] if isinstance(place, base.Request) else default for place in batch]
-            by_prompt.append(self._captions(pixels, texts))
-        by_place = zip(batch, zip(*by_prompt, strict=True), strict=True)
-        return [captions for place, captions in by_place if isinstance(place, base.Request)]
+    def _answer_stream(self, items: Iterator[Item]) -> Iterator[Result]:
+        """Answer rows in free slots. After an error, ask those that were under way in batches that isolate what is at
+        fault, and go on.
+        """
+        from recaption.captioners.isolation import answer_batch
 
-    def _captions(self, pixels: Sequence[Any], prompts: Sequence[str]) -> list[base.Caption]:
-        answers = self._captioner.answer_pixels(
-            pixels, prompts, max_new_tokens=self._max_new_tokens, batch_size=self._batch_size
+        source = _Source(items, self._asked_of)
+        while True:
+            ended = False
+            try:
+                for said in self.engine.run(source):
+                    yield Answered(ticket=said.ticket, captions=self._captions(said))
+                    source.under_way.pop(said.ticket)
+                ended = True
+            except Exception:
+                if source.error is not None:
+                    raise
+            left = list(source.under_way.values())
+            for start in range(0, len(left), self._batch_size):
+                for result in answer_batch(left[start : start + self._batch_size], self._ask):
+                    source.under_way.pop(result.ticket)
+                    yield result
+            if ended:
+                return
+
+    def _ask(self, batch: Sequence[Place]) -> list[tuple[Caption, ...]]:
+        """Answer a batch, with a plain picture in each hole: a healthy row's batch is then as large as ever."""
+        first = next(place for place in batch if isinstance(place, Request))
+        said = self.engine.answer(
+            [
+                self._asked_of(place if isinstance(place, Request) else self._stand_in(first), ticket)
+                for ticket, place in enumerate(batch)
+            ]
         )
-        return [
-            base.Caption(
+        return [self._captions(one) for one, place in zip(said, batch, strict=True) if isinstance(place, Request)]
+
+    def _stand_in(self, first: Request) -> Request:
+        return Request(ticket=0, picture=self._dummy, prompts=first.prompts)
+
+    def _asked_of(self, request: Request, ticket: int | None = None) -> Any:
+        from llava_train.model import Ask, Question
+
+        questions = tuple(
+            Question(
+                token_ids=self._ids(prompt),
+                top_k=_top_k(decoding),
+                temperature=decoding.temperature or 1.0,
+                seed=seeds.derive(decoding.seed, "caption", request.key, prompt),
+            )
+            for prompt, decoding in zip(request.prompts, self._decodings_of(request), strict=True)
+        )
+        return Ask(ticket=request.ticket if ticket is None else ticket, pixels=request.picture, questions=questions)
+
+    def _decodings_of(self, request: Request) -> Sequence[Decoding]:
+        return self._decodings[: len(request.prompts)]
+
+    def _ids(self, prompt: str) -> tuple[int, ...]:
+        """Return a prompt's tokens; those of prompts that many rows share are kept."""
+        ids = self._prompt_ids.get(prompt)
+        if ids is None:
+            ids = tuple(self._captioner.prompt_ids(prompt))
+            if len(self._prompt_ids) < _KEPT_PROMPTS_MAX:
+                self._prompt_ids[prompt] = ids
+        return ids
+
+    def _captions(self, said: Any) -> tuple[Caption, ...]:
+        return tuple(
+            Caption(
                 text=self._captioner.text(answer),
                 finish_reason=answer.finish_reason,
                 num_tokens=len(answer.token_ids),
                 mean_logprob=answer.mean_logprob,
             )
-            for answer in answers
-        ]
+            for answer in said.answers
+        )
 
-    def caption(self, pictures: Iterable[Picture]) -> list[Caption]:
-        """Return one caption per picture, in order, under the picture's key; only their small squares are kept."""
-        pixels = {picture.key: self.prepare(picture.image) for picture in pictures}
-        captions = self._captions(list(pixels.values()), [self._prompt] * len(pixels))
-        return [Caption(key=key, **vars(caption)) for key, caption in zip(pixels, captions, strict=True)]
+
+_KEPT_PROMPTS_MAX = 64
+
+
+class _Source:
+    """The requests of a stream as the engine's asks. Several threads may read it one after the other: the engine's
+    reader of a run that failed may still be waiting for an item, which is then under way with nobody at work on it.
+    """
+
+    def __init__(self, items: Iterator[Item], asked_of: Callable[[Request], Any]):
+        self._items, self._asked_of = items, asked_of
+        self._lock = threading.Lock()
+        self.under_way: dict[int, Request] = {}
+        self.error: BaseException | None = None
+        """What the stream raised."""
+
+    def __iter__(self) -> "_Source":
+        return self
+
+    def __next__(self) -> Any:
+        with self._lock:
+            while True:
+                try:
+                    item = next(self._items)
+                except StopIteration:
+                    raise
+                except BaseException as error:
+                    self.error = error
+                    raise
+                if isinstance(item, Request):
+                    self.under_way[item.ticket] = item
+                    return self._asked_of(item)
+
+
+def open_transformers(config: RecaptionConfig) -> TransformersCaptioner:
+    """Load the captioner that a config names."""
+    import torch
+
+    from llava_train.model import load_captioner
+
+    precision = torch.bfloat16 if config.precision == "bf16" else torch.float32
+    loaded = load_captioner(config.model, device=config.device, precision=precision)
+    return TransformersCaptioner(loaded, config, identify_captioner(config))
 
 
 def identify_captioner(config: RecaptionConfig) -> str:
     """Return the id of the captioner that a config opens, without opening it."""
-    return _captioner_id(config.model, config.max_new_tokens, config.batch_size, config.precision)
-
-
-def _captioner_id(model: Path, max_new_tokens: int, batch_size: int, precision: str) -> str:
     settings = {
         "captioner": "transformers",
-        "model": identify_model(model),
-        "max_new_tokens": max_new_tokens,
-        "batch_size": batch_size,
-        "precision": precision,
+        "model": identify_model(config.model),
+        "max_new_tokens": config.max_new_tokens,
+        "batch_size": config.batch_size,
+        "deterministic": config.deterministic,
+        "decodings": [asdict(decoding) for decoding in decodings_for(config)],
+        "precision": config.precision,
         "versions": package_versions("torch", "transformers"),
     }
     return identify_settings(settings)
+
+
+def _top_k(decoding: Decoding) -> int:
+    return 1 if decoding.greedy else decoding.top_k

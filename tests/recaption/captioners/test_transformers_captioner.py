@@ -1,7 +1,7 @@
 """The embedded captioner behind the seam: a stream in, results under tickets out, whatever stands beside a row."""
 
 import pickle
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +9,8 @@ import pytest
 
 from imagetext.conversations import PAPER_PROMPT
 from recaption.captioners.base import Answered, Captioner, Failed, Hole, Item, Request, UnitEnd
-from recaption.captioners.transformers_captioner import Picture, TransformersCaptioner, identify_captioner
+from recaption.captioners.opening import open_captioner
+from recaption.captioners.transformers_captioner import TransformersCaptioner, identify_captioner
 from tests.recaption.captioners.conftest import config, picture
 
 SHORT = "What is it?"
@@ -34,12 +35,13 @@ def captions(captioner: Captioner, items: list[Item]) -> dict[int, tuple[str, ..
 
 def test_every_ticket_gets_its_own_caption(captioner: TransformersCaptioner) -> None:
     found = captions(captioner, [*requests(captioner, range(6)), UnitEnd(), *requests(captioner, range(6, 8))])
-    alone = {ticket: (captioner.caption([Picture(key="a", image=picture(ticket))])[0].text,) for ticket in range(8)}
-    assert found == alone and len(set(found.values())) > 1
+    alone = {ticket: captions(captioner, requests(captioner, [ticket]))[ticket] for ticket in range(8)}
+    assert found == alone
 
 
-def test_several_prompts_about_a_picture_are_each_answered_alone(captioner: TransformersCaptioner) -> None:
-    both = captions(captioner, requests(captioner, range(5), (PAPER_PROMPT, SHORT)))
+def test_several_prompts_about_a_picture_are_each_answered_alone(captioner: TransformersCaptioner, model: Path) -> None:
+    opened = open_captioner(config(model, more_prompts={"short": SHORT}))
+    both = captions(opened, requests(opened, range(5), (PAPER_PROMPT, SHORT)))
     for place, prompt in enumerate((PAPER_PROMPT, SHORT)):
         single = captions(captioner, requests(captioner, range(5), (prompt,)))
         assert {ticket: texts[place] for ticket, texts in both.items()} == {t: texts[0] for t, texts in single.items()}
@@ -74,7 +76,10 @@ def test_the_seam_is_kept(captioner: TransformersCaptioner) -> None:
     assert isinstance(captioner, Captioner)
 
 
-@pytest.mark.parametrize("changed", [{"max_new_tokens": 13}, {"batch_size": 8}, {"precision": "bf16"}])
+@pytest.mark.parametrize(
+    "changed",
+    [{"max_new_tokens": 13}, {"batch_size": 8}, {"precision": "bf16"}, {"deterministic": False}, {"temperature": 1.0}],
+)
 def test_the_id_covers_what_shapes_captions(model: Path, changed: dict[str, object]) -> None:
     assert identify_captioner(config(model, **changed)) != identify_captioner(config(model))
 
@@ -82,3 +87,49 @@ def test_the_id_covers_what_shapes_captions(model: Path, changed: dict[str, obje
 def test_the_id_leaves_out_what_does_not(captioner: TransformersCaptioner, model: Path) -> None:
     other = config(model, workers=3, threads=2, shards="elsewhere")
     assert identify_captioner(other) == captioner.captioner_id
+
+
+@pytest.fixture(scope="module")
+def streaming(model: Path) -> TransformersCaptioner:
+    opened = open_captioner(config(model, deterministic=False))
+    assert isinstance(opened, TransformersCaptioner)
+    return opened
+
+
+def test_rows_in_free_slots_get_the_captions_of_fixed_batches(
+    captioner: TransformersCaptioner, streaming: TransformersCaptioner
+) -> None:
+    items = [*requests(captioner, range(6)), Hole(), UnitEnd(), *requests(captioner, range(6, 11)), UnitEnd()]
+    assert captions(streaming, items) == captions(captioner, items)
+    assert captions(streaming, []) == {}
+
+
+def test_a_poisonous_row_in_a_stream_is_named_and_the_others_are_captioned(
+    captioner: TransformersCaptioner, streaming: TransformersCaptioner
+) -> None:
+    items = requests(captioner, range(12))
+    wanted = captions(captioner, items)
+    items[5] = Request(ticket=5, picture=np.zeros((3, 7, 9), dtype=np.uint8), prompts=(PAPER_PROMPT,))
+    results = {result.ticket: result for result in streaming.answer(iter(items))}
+    failed = results.pop(5)
+    assert isinstance(failed, Failed) and failed.kind == "rejected"
+    found = {ticket: (result.captions[0].text,) for ticket, result in results.items() if isinstance(result, Answered)}
+    assert found == {ticket: texts for ticket, texts in wanted.items() if ticket != 5}
+
+
+def test_an_error_of_the_stream_itself_is_raised(streaming: TransformersCaptioner) -> None:
+    def broken() -> Iterator[Item]:
+        yield from requests(streaming, range(3))
+        raise OSError("the shard is gone")
+
+    with pytest.raises(OSError, match="the shard is gone"):
+        list(streaming.answer(broken()))
+
+
+def test_draws_follow_seed_and_key_alone(model: Path) -> None:
+    def drawn(**fields: object) -> dict[int, tuple[str, ...]]:
+        opened = open_captioner(config(model, temperature=1.0, top_k=20, **fields))
+        return captions(opened, requests(opened, range(6)))
+
+    assert drawn() == drawn(deterministic=False) == drawn(batch_size=2)
+    assert drawn() != drawn(seed=1)
