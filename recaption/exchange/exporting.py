@@ -62,6 +62,8 @@ def export(config: ExportConfig) -> dict[str, int]:
 
 def _captioning(config: ExportConfig) -> RecaptionConfig | None:
     """Return what the run was told; None for imported captions."""
+    if not config.recaptions.is_dir():
+        raise UserError("no such folder", where=config.recaptions, fix="Check --recaptions.")
     path = config.recaptions / "config.yaml"
     if not path.exists():
         return None
@@ -81,8 +83,6 @@ def _units(config: ExportConfig, captioning: RecaptionConfig | None) -> Sequence
 
 def _check(config: ExportConfig, units: Sequence[Unit]) -> None:
     """Refuse unfinished captions, and a folder that was begun otherwise."""
-    if not config.recaptions.is_dir():
-        raise UserError("no such folder", where=config.recaptions, fix="Check --recaptions.")
     finished = {path.name for path in config.recaptions.glob("*_stats.json")}
     waiting = [unit.name for unit in units if f"{unit.name}_stats.json" not in finished]
     if waiting:

@@ -214,6 +214,8 @@ def test_what_can_not_be_exported_is_named(run: Path, tmp_path: Path) -> None:
         export(config(run, "webdataset"))
     with pytest.raises(UserError, match="folder is not empty"):
         export(config(run, "webdataset", output_dir=tmp_path / "shards"))
+    with pytest.raises(UserError, match="nowhere: no such folder"):
+        export(config(run, "webdataset", recaptions=tmp_path / "nowhere"))
     (run / "00000009_stats.json").unlink()
     with pytest.raises(UserError, match="captions are not finished: found 1 of 2 units missing, such as 00000009"):
         export(config(run, "webdataset", output_dir=tmp_path / "other"))
