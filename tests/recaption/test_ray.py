@@ -1,8 +1,10 @@
 """A job on a Ray cluster of three nodes, of which one is killed and one added, equals the local executor's."""
 
 import dataclasses
+import re
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +18,10 @@ from recaption.job_config import RayConfig
 from runtime.errors import UserError
 from tests.processes import wait_until
 from tests.recaption.conftest import jpeg, row
+from tests.recaption.job.made_jobs import config_of, write_shards
 
 pytest.importorskip("ray")
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 NUM_SHARDS = 16
 ROWS_PER_SHARD = 12
@@ -55,6 +58,42 @@ def sidecars(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.glob("*.parquet")}
 
 
+@contextmanager
+def disturbed(cluster: Any, doomed: Any, folder: Path, num_finished: int) -> Iterator[None]:
+    """Kill one node and add another once some units are finished, while the block runs; fail when that never came."""
+    happened: list[int] = []
+
+    def disturb() -> None:
+        wait_until(lambda: len(finished_names(folder)) >= num_finished, "the first sidecars", seconds=900)
+        cluster.remove_node(doomed, allow_graceful=False)
+        happened.append(len(finished_names(folder)))
+        cluster.add_node(**NODE)
+
+    disturbing = threading.Thread(target=disturb)
+    disturbing.start()
+    yield
+    disturbing.join()
+    assert happened and happened[0] < NUM_SHARDS, "the node was killed when all was done"
+
+
+def test_units_of_a_killed_node_go_to_others(
+    cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The handing out of units alone, without a model."""
+    from recaption.executors import ray_cluster
+    from tests.recaption.ray_stand_ins import StandIn
+
+    monkeypatch.setattr(ray_cluster, "RemoteCaptioner", StandIn)
+    write_shards(tmp_path / "shards", NUM_SHARDS)
+    doomed, _ = cluster.add_node(**NODE), cluster.add_node(**NODE)
+    config = config_of(tmp_path, executor="ray", ray=RayConfig(address=cluster.address))
+    with disturbed(cluster, doomed, config.output_dir, num_finished=3):
+        verbs.run(config)
+    verbs.verify(VerifyConfig(output_dir=config.output_dir))
+    assert len(finished_names(config.output_dir)) == NUM_SHARDS
+    assert re.search(r"captioner \d+ was lost", capfd.readouterr().err)
+
+
 def test_nodes_come_and_go_and_the_result_is_the_local_one(
     model: Path, shards: Path, cluster: Any, tmp_path: Path
 ) -> None:
@@ -63,15 +102,8 @@ def test_nodes_come_and_go_and_the_result_is_the_local_one(
         model, tmp_path / "ray", shards, executor="ray", ray=RayConfig(address=cluster.address, patience_seconds=120.0)
     )
 
-    def disturb() -> None:
-        wait_until(lambda: len(finished_names(config.output_dir)) >= 2, "the first sidecars", seconds=300)
-        cluster.remove_node(doomed, allow_graceful=False)
-        cluster.add_node(**NODE)
-
-    disturbing = threading.Thread(target=disturb)
-    disturbing.start()
-    verbs.run(config)
-    disturbing.join()
+    with disturbed(cluster, doomed, config.output_dir, num_finished=2):
+        verbs.run(config)
     verbs.verify(VerifyConfig(output_dir=config.output_dir))
     local = dataclasses.replace(config, output_dir=tmp_path / "local", executor="local")
     verbs.run(local)
