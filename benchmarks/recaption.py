@@ -24,8 +24,8 @@ from recaption.captioners.opening import open_captioner
 from recaption.config import RecaptionConfig
 from recaption.engine_config import EngineConfig
 from recaption.executors.local import caption_units
+from recaption.inputs.opening import open_units
 from recaption.inputs.units import SUCCESS
-from recaption.job.folder import list_units
 from recaption.job.manifest import describe_job, write_manifest
 
 ABOUT = """\
@@ -123,7 +123,7 @@ class _Worker:
     def run(self) -> None:
         """Caption the shards into a fresh folder."""
         shutil.rmtree(self._config.output_dir, ignore_errors=True)
-        units = list_units(self._config)
+        units = open_units(self._config)
         job = describe_job(self._config, self._captioner.captioner_id, len(units))
         write_manifest(self._config.output_dir, job)
         for report in caption_units(self._config, units, open_captioner=lambda _: self._captioner):
@@ -131,7 +131,7 @@ class _Worker:
 
     def pictures(self, count: int) -> Iterator[Image.Image]:
         """Return the first pictures of the shards, decoded as they are taken."""
-        rows = (row for unit in list_units(self._config) for row in unit.rows())
+        rows = (row for unit in open_units(self._config) for row in unit.rows())
         return (decode(row.image) for row in islice(rows, count) if row.image is not None)
 
     def captions(self) -> list[str]:
@@ -143,7 +143,7 @@ class _Worker:
         return [int(row["num_tokens"]) for row in self._rows()]
 
     def _rows(self) -> Iterator[dict[str, Any]]:
-        for unit in list_units(self._config):
+        for unit in open_units(self._config):
             yield from read_sidecar_table(self._config.output_dir, unit.name).to_pylist()
 
 

@@ -21,7 +21,7 @@ from recaption.captioners.transformers_captioner import TransformersCaptioner
 from recaption.config import RecaptionConfig
 from recaption.engine_config import EngineConfig
 from recaption.executors.local import caption_units
-from recaption.job.folder import list_units
+from recaption.inputs.opening import open_units
 from recaption.job.manifest import describe_job, write_manifest
 from runtime.device import pick_device
 from runtime.hardware import accelerator_of
@@ -155,7 +155,7 @@ class _Run:
         """Caption the shards into a fresh folder; return the seconds."""
         name = f"side_{self.precision}_{self.new_tokens}"
         config = replace(config, output_dir=self.folder / name)
-        units = list_units(config)
+        units = open_units(config)
         write_manifest(config.output_dir, describe_job(config, opened.captioner_id, len(units)))
         began = time.perf_counter()
         reports = list(caption_units(config, units, open_captioner=lambda _: opened))

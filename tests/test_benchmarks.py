@@ -246,4 +246,4 @@ def test_the_roofline_is_the_one_worked_out_by_hand() -> None:
     assert roofline.cache_bytes == pytest.approx(59 * 646 * 131_072)
     h200 = ACCELERATORS["H200"]
     assert roofline.images_per_second(h200, fp8=False) == pytest.approx(89, rel=0.02)
-    assert roofline.images_per_second(h200, fp8=True) == pytest.approx(162, rel=0.03)
+    assert roofline.images_per_second(h200, fp8=True) == pytest.approx(157, rel=0.01)
