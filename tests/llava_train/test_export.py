@@ -177,9 +177,10 @@ def test_processor_renders_the_prompt_as_training_does(export: Path, wide_image:
     processor = AutoProcessor.from_pretrained(export)
     message = {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": PAPER_PROMPT}]}
     text = processor.apply_chat_template([message], add_generation_prompt=True)
-    inputs = processor(images=wide_image, text=text, add_special_tokens=False, return_tensors="pt")
     expected = render_prompt(PAPER_PROMPT, processor.tokenizer, tiny.NUM_IMAGE_TOKENS)
-    assert inputs["input_ids"][0].tolist() == expected
+    for options in ({}, {"add_special_tokens": False}):
+        inputs = processor(images=wide_image, text=text, return_tensors="pt", **options)
+        assert inputs["input_ids"][0].tolist() == expected
 
 
 def test_transformers_generates_what_our_decoder_does(export: Path) -> None:
