@@ -156,6 +156,15 @@ class PhaseConfig:
                 "no update is left for the others", where="short_first.num_updates", found=found, wanted=wanted
             )
 
+    @property
+    def moving_parts(self) -> tuple[Part, ...]:
+        """Return the trainable parts but those whose learning rate is multiplied by 0."""
+        multipliers = {
+            "vision_tower": self.vision_tower_learning_rate_multiplier,
+            "projector": self.projector_learning_rate_multiplier,
+        }
+        return tuple(part for part in self.trainable if multipliers.get(part, 1.0))
+
     def _check_weights(self, weights: list[float]) -> None:
         if len(weights) != len(self.conversations):
             wanted = f"{len(self.conversations)}, one for each file of conversations"

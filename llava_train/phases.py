@@ -190,12 +190,12 @@ def freeze(llava: LlavaForConditionalGeneration, phase: PhaseConfig) -> None:
     Under LoRA the language model's own weights stay frozen, its head with them.
     """
     llava.requires_grad_(False)
-    if "language_model" in phase.trainable and phase.lora is None:
+    if "language_model" in phase.moving_parts and phase.lora is None:
         llava.model.language_model.requires_grad_(True)
         llava.lm_head.requires_grad_(True)
-    if "projector" in phase.trainable:
+    if "projector" in phase.moving_parts:
         llava.model.multi_modal_projector.requires_grad_(True)
-    if "vision_tower" in phase.trainable:
+    if "vision_tower" in phase.moving_parts:
         embeddings, first_norm, layers = vision_modules(llava)
         for module in (embeddings, first_norm, *layers):
             module.requires_grad_(True)
