@@ -3,7 +3,8 @@
     weights       of every parameter, trained and frozen, as the engine stores them
     copies        bfloat16 copies of float32 weights that autocast makes for the forward pass and keeps for the backward
     gathered      weights (and gradients on their way out) of other ranks' shares that a sharded engine holds at a time
-    gradients     of the trained parameters, in float32
+    gradients     of the trained parameters, in float32; twice where whole replicas average them, since DDP lays them
+                  out once more to send them
     optimizer     Adam's two moments in float32 and, under DeepSpeed, the float32 weights that it steps
     activations   what autograd keeps of a microbatch (`llava_train.activations`), and of one block more at work
     logits        of the supervised tokens that are scored at a time, with their gradients
@@ -85,11 +86,12 @@ def _state_bytes(llava: LlavaForConditionalGeneration, loop: LoopConfig, num_gpu
     mixed = FLOAT32 * trained + (BFLOAT16 if loop.frozen_weights == "bf16" else FLOAT32) * (every - trained)
     moments = _MOMENTS * FLOAT32 * trained
     if sharding == "none":
+        num_copies = 1 if num_gpus == 1 else 2
         return {
             "weights": float(mixed),
             "copies": float(_copied_bytes(llava, loop)),
             "gathered": 0.0,
-            "gradients": float(FLOAT32 * trained),
+            "gradients": float(num_copies * FLOAT32 * trained),
             "optimizer": float(moments),
         }
     stepped = moments if sharding == "fsdp2" else moments + FLOAT32 * trained
@@ -128,7 +130,7 @@ def _activation_bytes(llava: LlavaForConditionalGeneration, phase: PhaseConfig, 
     block = BlockWidths.of(language)
     in_block = block_bytes_per_token(
         block,
-        is_trained="language_model" in phase.trainable,
+        is_trained="language_model" in phase.moving_parts,
         lora=phase.lora,
         weights_are_float32=phase.loop.sharding == "none",
     )
@@ -141,9 +143,9 @@ def _image_bytes(llava: LlavaForConditionalGeneration, phase: PhaseConfig, num_i
     vision, language = vision_config(llava), language_config(llava)
     patches = num_image_tokens(llava)
     per_image = 0
-    if "projector" in phase.trainable or "vision_tower" in phase.trainable:
+    if "projector" in phase.moving_parts or "vision_tower" in phase.moving_parts:
         per_image += patches * projector_bytes_per_token(vision, language)
-    if "vision_tower" in phase.trainable:
+    if "vision_tower" in phase.moving_parts:
         per_image += (patches + 1) * len(_tower_layers(llava)) * tower_bytes_per_token(vision)
     return num_images * per_image
 

@@ -102,11 +102,12 @@ def _average(lengths: Lengths, tokens_per_image: int) -> Content:
 
 
 def _microbatch(config: FineTuneConfig, phase: PhaseConfig, lengths: Lengths) -> Microbatch:
-    share, rest = divmod(phase.loop.batch_size, config.plan.num_gpus)
-    if rest:
-        wanted = f"a multiple of the plan's {config.plan.num_gpus} GPUs"
+    num_gpus, size = config.plan.num_gpus, phase.loop.microbatch_size
+    unit = num_gpus * (size or 1)
+    if phase.loop.batch_size % unit:
+        wanted = f"a multiple of {unit} (the plan's {num_gpus} GPUs x microbatches of {size or 1})"
         raise UserError("does not divide over the GPUs", where="batch_size", found=phase.loop.batch_size, wanted=wanted)
-    num_samples = phase.loop.microbatch_size or share
+    num_samples = size or phase.loop.batch_size // num_gpus
     return Microbatch(
         num_samples=num_samples,
         longest_tokens=lengths.longest_tokens or config.longest_sequence_tokens,

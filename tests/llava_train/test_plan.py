@@ -83,6 +83,15 @@ def test_memory_of_one_gpu_by_hand() -> None:
     assert state(memory) == (2 * (ALL - PROJECTOR) + 4 * PROJECTOR, 2 * PROJECTOR, 0, 4 * PROJECTOR, 8 * PROJECTOR)
 
 
+def test_replicas_average_gradients_through_copies_of_them() -> None:
+    one, two = (
+        plan_phase(load(FineTuneConfig, CONFIGS / "small.yaml", overrides=[f"--plan.num_gpus={num}"]), "align").memory
+        for num in (1, 2)
+    )
+    assert two.gradients == 2 * one.gradients == 2 * 4 * PROJECTOR
+    assert state(two)[:3] == state(one)[:3] and two.optimizer == one.optimizer
+
+
 def test_memory_under_fsdp2_by_hand() -> None:
     memory = planned("instruct", "--instruct.lora=null", "--instruct.loop.sharding=fsdp2").memory
     trained = PROJECTOR + GROWN
@@ -149,9 +158,11 @@ def test_an_unknown_model_is_refused_by_its_field() -> None:
         parameter_counts(replace(paper(), vision_tower=Path("some/tower")))
 
 
-def test_gpus_that_share_no_batch_are_refused() -> None:
+def test_gpus_that_share_no_batch_are_refused_as_training_would() -> None:
     with pytest.raises(UserError, match=r"batch_size: does not divide over the GPUs: found 256.*plan's 7 GPUs"):
         plan_phase(paper("--plan.num_gpus=7"), "align")
+    with pytest.raises(UserError, match=r"wanted a multiple of 512 \(the plan's 16 GPUs x microbatches of 32\)"):
+        plan_phase(paper("--plan.num_gpus=16"), "align")
 
 
 @pytest.mark.parametrize(
