@@ -204,7 +204,9 @@ class FineTuneConfig:
     pretrained language model, as in LLaVA-1.5, and otherwise all that the language model is declared for.
     """
     published_precision: Literal["fp32", "bf16"] = "fp32"
-    """Precision of the published weights; those between the phases are float32."""
+    """Precision of the published weights; between the phases they stay as training holds them, in float32 where a phase
+    trained or merged them.
+    """
     chat_template: str | None = None
     """Chat template by name, needed where the language model's tokenizer has none (base LLaMA-3: llama3); one that the
     tokenizer brings along has to render alike.
