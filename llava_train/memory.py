@@ -34,7 +34,7 @@ from llava_train.parts import inner_tower, language_config, num_image_tokens, vi
 from runtime.loop_config import LoopConfig
 
 _MOMENTS = 2
-_BYTES_PER_LOGIT = 16
+BYTES_PER_LOGIT = 16
 """A logit in bfloat16 and in float32, its log-probability, and the gradients of the first two."""
 _ZERO3_LIVE_PARAMETERS = 10**9
 """`stage3_max_live_parameters` of configs/deepspeed/zero3.json."""
@@ -73,7 +73,7 @@ def phase_memory(
 ) -> Memory:
     """Return the memory of one GPU for a model whose weights are frozen and adapted as its phase trains it."""
     kept = _activation_bytes(llava, phase, microbatch)
-    logits = min(CHUNK_LOGITS, microbatch.num_supervised * language_config(llava).vocab_size) * _BYTES_PER_LOGIT
+    logits = min(CHUNK_LOGITS, microbatch.num_supervised * language_config(llava).vocab_size) * BYTES_PER_LOGIT
     state = _state_bytes(llava, phase.loop, num_gpus)
     return Memory(**state, activations=kept, logits=float(logits))
 
