@@ -243,6 +243,7 @@ class _Setting:
                 max_row_tokens=shape.text.longest,
                 device=device,
                 gradient_checkpointing=fitting.phase.gradient_checkpointing,
+                workload=work,
             ),
             tokens_per_sample=held["tokens"] / len(counted),
             flops_per_sample=held["flops"] / len(counted),

@@ -22,6 +22,7 @@ from llava_train.network import SupervisedCaptioner
 from llava_train.pixels import Normaliser
 from llava_train.recompute import recompute_blocks
 from llava_train.task import AnswerTask
+from llava_train.workload import Workload
 from runtime.ema import Ema
 from runtime.loop import fit
 from runtime.loop_config import LoopConfig
@@ -46,6 +47,8 @@ class Contest:
     max_row_tokens: int
     device: torch.device
     gradient_checkpointing: bool
+    workload: Workload
+    """What our loop counts of each microbatch, as training does."""
 
     @property
     def num_counted(self) -> int:
@@ -92,6 +95,7 @@ def seconds_of_fit(contest: Contest, *, packing: bool) -> float:
             config=config,
             run=Run.open(Path(folder), config),
             seed=0,
+            workload=contest.workload,
             on_update=note_time,
         )
     return ends[-1] - ends[0]
