@@ -228,7 +228,8 @@ class FineTuneConfig:
     seed: int = 0
     """Seed of everything random."""
     max_bad_share: float = 0.01
-    """Share of samples that may be missing or broken before the run stops; small data is granted what 1000 samples are.
+    """Share of samples that may be missing, broken or without an answer to learn before the run stops; small data is
+    granted what 1000 samples are.
     """
 
     def __post_init__(self) -> None:
