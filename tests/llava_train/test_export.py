@@ -214,7 +214,8 @@ model = LlavaForConditionalGeneration.from_pretrained(sys.argv[1])
 processor = AutoProcessor.from_pretrained(sys.argv[1])
 message = {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "Describe."}]}
 text = processor.apply_chat_template([message], add_generation_prompt=True)
-inputs = processor(images=Image.open(sys.argv[2]), text=text, add_special_tokens=False, return_tensors="pt")
+inputs = processor(images=Image.open(sys.argv[2]), text=text, return_tensors="pt")
+assert (inputs["input_ids"] == processor.tokenizer.bos_token_id).sum() == 1
 out = model.generate(**inputs, max_new_tokens=8)
 assert not [name for name in sys.modules if name.split(".")[0] in ("llava_train", "imagetext", "runtime")]
 print("caption:", processor.decode(out[0, inputs["input_ids"].shape[1]:], skip_special_tokens=True))
