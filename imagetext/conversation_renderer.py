@@ -59,8 +59,9 @@ _PROBE = Conversation(
 class ConversationRenderer:
     """Turn conversations into token ids with labels under one tokenizer; may be sent to other processes.
 
-    The image goes to the front of the first turn, followed by a new line, and takes `num_image_tokens` places, as LLaVA
-    has it. What exceeds `max_length_tokens` is cut off, as LLaVA does too; of an empty answer, its end is supervised.
+    The image goes to the front of the first turn, followed by a new line, and takes `num_image_tokens` places. LLaVA
+    has it in front of its own turn, which in its files is the first. What exceeds `max_length_tokens` is cut off, as
+    LLaVA does too; of an empty answer, its end is supervised.
 
     Raises:
         UserError: on opening, when the tokenizer has no `<image>`, no usable chat template, or one under which answers
