@@ -136,11 +136,7 @@ class PhaseConfig:
             self._check_weights(self.weights)
         if not self.trainable:
             raise UserError("nothing to train", where="trainable", found="[]", wanted="at least one part of the model")
-        for part in ("vision_tower", "projector"):
-            where = f"{part}_learning_rate_multiplier"
-            if getattr(self, where) < 0:
-                wanted = f"0, which freezes the {part.replace('_', ' ')}, or more"
-                raise UserError("out of range", where=where, found=getattr(self, where), wanted=wanted)
+        self._check_multipliers()
         if self.lora is not None and "language_model" not in self.trainable:
             wanted = "language_model among them, or lora: null"
             raise UserError("adapters on a frozen part", where="trainable", found=self.trainable, wanted=wanted)
@@ -164,6 +160,16 @@ class PhaseConfig:
             "projector": self.projector_learning_rate_multiplier,
         }
         return tuple(part for part in self.trainable if multipliers.get(part, 1.0))
+
+    def _check_multipliers(self) -> None:
+        for part in ("vision_tower", "projector"):
+            where = f"{part}_learning_rate_multiplier"
+            if getattr(self, where) < 0:
+                wanted = f"0, which freezes the {part.replace('_', ' ')}, or more"
+                raise UserError("out of range", where=where, found=getattr(self, where), wanted=wanted)
+            if part not in self.trainable and getattr(self, where) != 1:
+                found, wanted = getattr(self, where), f"1, or {part} in trainable"
+                raise UserError("a learning rate for a frozen part", where=where, found=found, wanted=wanted)
 
     def _check_weights(self, weights: list[float]) -> None:
         if len(weights) != len(self.conversations):
