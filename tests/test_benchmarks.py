@@ -195,12 +195,13 @@ def test_conversation_index_opens_the_file_that_it_writes(tmp_path: Path) -> Non
 
 def test_a_page_says_where_its_numbers_come_from(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.getloadavg", lambda: (3.0, 0.0, 0.0))
-    text = page.compose("loop", "About.", "Measured.", load_before=0.5, command="python -m benchmarks --name loop")
+    start = page.Start(load=0.5, commit="0123456789abcdef+changes")
+    text = page.compose("loop", "About.", "Measured.", start=start, command="python -m benchmarks --name loop")
     assert text.startswith("# loop\n\nAbout.\n\nMeasured.\n")
     for wanted in (
         "Command: `python -m benchmarks --name loop`",
         "Date: 20",
-        "Commit: ",
+        "Commit: 0123456789ab+changes",
         " cores",
         f"torch {torch.__version__.split('+')[0]}",
     ):
