@@ -78,17 +78,36 @@ def phase_memory(
     return Memory(**state, activations=kept, logits=float(logits))
 
 
+def host_bytes(llava: LlavaForConditionalGeneration, loop: LoopConfig) -> float:
+    """Return the most that a process holds of its own in host memory while a phase starts, before GPUs take it over.
+
+    That is float32 of what trains, under DeepSpeed bfloat16 of it too, and frozen weights as the loop stores them.
+    Frozen weights that are published in bfloat16 are only mapped, together with all processes of the machine, unless a
+    phase before has changed them. The main process also holds all weights while it saves, and float32 of all while it
+    merges adapters that ranks share out.
+    """
+    copies = loop.sharding in ("zero2", "zero3") and loop.precision == "bf16"
+    return _weights_bytes(llava, loop) + BFLOAT16 * copies * _count(llava.parameters(), trained=True)
+
+
+def _weights_bytes(llava: LlavaForConditionalGeneration, loop: LoopConfig) -> float:
+    """Return the bytes of all weights, trained ones in float32 and frozen ones as the loop stores them."""
+    trained, every = _count(llava.parameters(), trained=True), _count(llava.parameters())
+    frozen_bytes = BFLOAT16 if loop.frozen_weights == "bf16" else FLOAT32
+    return float(FLOAT32 * trained + frozen_bytes * (every - trained))
+
+
 def _state_bytes(llava: LlavaForConditionalGeneration, loop: LoopConfig, num_gpus: int) -> dict[str, float]:
     """Return the terms that do not depend on the data."""
     sharding = loop.sharding
     trained, every = _count(llava.parameters(), trained=True), _count(llava.parameters())
     low = BFLOAT16 if loop.precision == "bf16" else FLOAT32
-    mixed = FLOAT32 * trained + (BFLOAT16 if loop.frozen_weights == "bf16" else FLOAT32) * (every - trained)
+    mixed = _weights_bytes(llava, loop)
     moments = _MOMENTS * FLOAT32 * trained
     if sharding == "none":
         num_copies = 1 if num_gpus == 1 else 2
         return {
-            "weights": float(mixed),
+            "weights": mixed,
             "copies": float(_copied_bytes(llava, loop)),
             "gathered": 0.0,
             "gradients": float(num_copies * FLOAT32 * trained),

@@ -160,20 +160,22 @@ def _prepare_phase(bench: Workbench, name: PhaseName) -> tuple[LlavaForCondition
 
 
 def _merge_anew(bench: Workbench, name: PhaseName, result: FitResult, weights: Path) -> None:
-    """Merge adapters that ranks share out: whole weights and adapters go by way of a file into a new captioner."""
+    """Merge adapters that ranks share out: whole weights and adapters go by way of a file into a new captioner.
+
+    The main process does it alone, since merged weights are float32; the next phase's captioner is built from the file.
+    """
     adapted = weights.with_name("adapted.safetensors")
     result.save_weights(adapted, part="llava")
     bench.captioner.drop()
-    llava, adapters = _prepare_phase(bench, name)
-    assert adapters is not None, "a phase with adapters has them again"
-    load_weights(adapted, llava)
-    merge_adapters(adapters)
     if is_main_process():
+        llava, adapters = _prepare_phase(bench, name)
+        assert adapters is not None, "a phase with adapters has them again"
+        load_weights(adapted, llava)
+        merge_adapters(adapters)
         write_weights(weights, tied_once(llava))
-    result.engine.wait_for_all()
-    if is_main_process():
         adapted.unlink()
-    bench.captioner.finish_phase(weights, is_usable=True)
+    result.engine.wait_for_all()
+    bench.captioner.finish_phase(weights, is_usable=False)
 
 
 def _multipliers(phase: PhaseConfig) -> dict[str, float]:

@@ -104,6 +104,17 @@ def test_memory_under_fsdp2_by_hand() -> None:
     assert state(memory) == ((4 * trained + 2 * VISION) / 8, 0, gathered, 4 * trained / 8, 8 * trained / 8)
 
 
+def test_host_memory_by_hand() -> None:
+    """Of each process, however many share the model out: what trains in float32 and bfloat16, the rest in bfloat16."""
+    trained = PROJECTOR + ADAPTERS
+    assert planned("instruct").host_bytes == (4 + 2) * trained + 2 * (ALL + ADAPTERS - trained)
+    alone = plan_phase(load(FineTuneConfig, CONFIGS / "small.yaml"), "align")
+    assert alone.host_bytes == 4 * PROJECTOR + 2 * (ALL - PROJECTOR)
+    full = (4 + 2) * (PROJECTOR + GROWN) + 2 * VISION
+    assert planned("instruct", *FULL).host_bytes == planned("instruct", *FULL, "--plan.num_gpus=16").host_bytes == full
+    assert f"| {full / 2**30:.1f} |\n" in describe(paper(*FULL))
+
+
 def test_more_gpus_share_more_and_checkpointing_keeps_less() -> None:
     eight, sixteen = (planned("instruct", *FULL, f"--plan.num_gpus={num}").memory for num in (8, 16))
     assert sixteen.optimizer == eight.optimizer / 2 and sixteen.weights == eight.weights / 2
