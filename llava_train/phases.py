@@ -137,11 +137,9 @@ def _complete_phase(
         on_update=evaluation.probe,
     )
     weights = run.folder / WEIGHTS
-    if adapters is not None and result.engine.is_sharded:
-        _merge_anew(bench, name, result, weights)
+    if adapters is not None:
+        _merge(bench, name, result, weights)
     else:
-        if adapters is not None:
-            merge_adapters(adapters)
         result.save_weights(weights, part="llava")
         bench.captioner.finish_phase(weights, is_usable=not result.engine.is_sharded)
     source.load_state_dict(result.engine.gather_objects(source.state_dict()))
@@ -159,10 +157,12 @@ def _prepare_phase(bench: Workbench, name: PhaseName) -> tuple[LlavaForCondition
     return llava, add_adapters(llava, phase.lora, derive(bench.config.seed, "lora", name))
 
 
-def _merge_anew(bench: Workbench, name: PhaseName, result: FitResult, weights: Path) -> None:
-    """Merge adapters that ranks share out: whole weights and adapters go by way of a file into a new captioner.
+def _merge(bench: Workbench, name: PhaseName, result: FitResult, weights: Path) -> None:
+    """Merge a phase's adapters into what they stand on: both go by way of a file into a new captioner.
 
-    The main process does it alone, since merged weights are float32; the next phase's captioner is built from the file.
+    Merged weights are float32: they would not fit beside what trained on every GPU that could train it, nor once for
+    every rank into a machine. So the main process merges them on the CPU, and the next phase's captioner is built from
+    the file.
     """
     adapted = weights.with_name("adapted.safetensors")
     result.save_weights(adapted, part="llava")
