@@ -82,10 +82,11 @@ def _with(
 
 
 def _mixed(index: int) -> dict[str, object]:
-    # By length: picture, text, text, picture, and so on, for either rank to come first.
+    # By length: picture, text, text, picture, and so on, for either rank to come first. Where there is no picture, the
+    # question is as much longer as four patches count in the reading order.
     has_picture = index % 4 in (0, 3)
     turns = [
-        {"from": "human", "value": ("<image>\n" if has_picture else "") + "What is it?"},
+        {"from": "human", "value": "<image>\nWhat is it?" if has_picture else "What is it? Tell the colour"},
         {"from": "gpt", "value": " ".join(["red"] * 3 * (index + 1))},
     ]
     image = {"image": f"{index}.png"} if has_picture else {}
