@@ -23,8 +23,6 @@ class HandOver(Generic[Captioner]):
         self._llava: Captioner | None = first
         self._build = build
         self._weights: Path | None = None
-        self._is_behind = False
-        """Whether the object lacks the weights of the last finished phase."""
 
     def llava(self) -> Captioner:
         """Return the captioner with the weights of the last finished phase."""
@@ -32,16 +30,14 @@ class HandOver(Generic[Captioner]):
             # What sharded training leaves holds itself in circles; it goes before there is a second captioner.
             gc.collect()
             self._llava = self._build()
-            self._is_behind = self._weights is not None
-        if self._is_behind:
-            assert self._weights is not None, "only a finished phase leaves an object behind"
-            load_weights(self._weights, self._llava)
-            self._is_behind = False
+            if self._weights is not None:
+                load_weights(self._weights, self._llava)
         return self._llava
 
     def load(self, weights: Path) -> None:
-        """Give the captioner the weights that a finished phase left, read when it is asked for."""
-        self._weights, self._is_behind = weights, True
+        """Give the captioner the weights that a finished phase left."""
+        load_weights(weights, self.llava())
+        self._weights = weights
 
     def finish_phase(self, weights: Path, *, is_usable: bool) -> None:
         """Note what a phase left on disk, and whether the object that it trained can train on."""

@@ -55,23 +55,13 @@ def test_one_that_was_shared_out_is_built_anew_with_its_weights(builder: Builder
     assert again.weight.unique().tolist() == [2.0]
 
 
-def test_only_the_last_of_several_finished_phases_is_read(builder: Builder, tmp_path: Path) -> None:
-    captioner = HandOver(builder(), builder)
-    captioner.load(tmp_path / "absent.safetensors")
-    captioner.load(write(tmp_path, 3.0))
-    assert captioner.llava().weight.unique().tolist() == [3.0] and builder.num_built == 1
-
-
-def test_a_finished_phase_survives_a_later_one_that_is_shared_out(builder: Builder, tmp_path: Path) -> None:
+def test_a_finished_phase_is_read_at_once_and_survives_a_later_one_that_is_shared_out(
+    builder: Builder, tmp_path: Path
+) -> None:
     captioner = HandOver(builder(), builder)
     captioner.load(write(tmp_path, 3.0))
     assert captioner.llava().weight.unique().tolist() == [3.0]
     captioner.finish_phase(write(tmp_path, 4.0), is_usable=False)
     assert captioner.llava().weight.unique().tolist() == [4.0]
-
-
-def test_a_finished_phase_without_its_weights_is_refused(builder: Builder, tmp_path: Path) -> None:
-    captioner = HandOver(builder(), builder)
-    captioner.load(tmp_path / "absent.safetensors")
     with pytest.raises(UserError, match="no weights here"):
-        captioner.llava()
+        captioner.load(tmp_path / "absent.safetensors")
