@@ -1,7 +1,6 @@
 """Run the measurements, all or one: `python -m benchmarks [--name loading] [--output docs/benchmarks/NAME.md]`."""
 
 import importlib
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
@@ -56,15 +55,15 @@ def main() -> None:
 
 
 def _measured_page(name: str, config: BenchmarkConfig) -> str:
-    load_before = os.getloadavg()[0]
-    import torch
-
     from benchmarks import page
+
+    start = page.Start.now()
+    import torch
 
     torch.set_num_threads(1)
     measurement = importlib.import_module(f"benchmarks.{name}")
     measured = measurement.measure(measurement.SIZES[config.size], config.repeats)
-    return page.compose(name, measurement.ABOUT, measured, load_before=load_before, command=page.command_line())
+    return page.compose(name, measurement.ABOUT, measured, start=start, command=page.command_line())
 
 
 def _write(path: Path, text: str) -> None:

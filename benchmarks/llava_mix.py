@@ -3,16 +3,20 @@
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Int64
+from jaxtyping import Bool, Int64
 
 from runtime.seeds import numpy_generator
 
 MAX_LENGTH_TOKENS = 2048
 """LLaVA cuts longer conversations off (scripts/v1_5/finetune.sh)."""
-_IMAGE_TOKENS = 576 + 1
-"""24 x 24 patches and the new line after them."""
+IMAGE_TOKENS = 576
+"""24 x 24 patches."""
+_NEW_LINE_TOKENS = 1
+"""After a picture."""
 _HEADER_TOKENS = 2 * 5
 """Of a question and its answer in LLaMA-3's template: four open each turn, one ends it."""
+_CHARACTERS_PER_TOKEN, _CHARACTERS_SPREAD = 4.4, 0.15
+"""Of a conversation's text, the mean and, assumed, its standard deviation among conversations as a share of it."""
 
 
 @dataclass(frozen=True)
@@ -50,8 +54,20 @@ SOURCES = (
 """Sizes of LLaVA's own files: its repository, docs/Data.md. All numbers are quoted, none was counted in the data."""
 
 
-def draw_lengths(num_conversations: int, *, text_scale: int | float = 1.0) -> Int64[np.ndarray, " conversations"]:
-    """Return lengths in tokens, images included, in random order; `text_scale` multiplies all texts.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Mix:
+    """What is known of conversations, in random order."""
+
+    lengths: Int64[np.ndarray, " conversations"]
+    """Tokens, pictures and templates included, none beyond the longest that LLaVA keeps."""
+    num_characters: Int64[np.ndarray, " conversations"]
+    """Characters of what is said."""
+    has_image: Bool[np.ndarray, " conversations"]
+    """Whether a picture is spoken of."""
+
+
+def draw_mix(num_conversations: int, *, text_scale: int | float = 1.0) -> Mix:
+    """Draw conversations; `text_scale` multiplies all texts.
 
     Each conversation belongs to a source by its share; its pairs are one plus a Poisson number, its text is gamma
     distributed about pairs times tokens. The same on every machine.
@@ -66,5 +82,10 @@ def draw_lengths(num_conversations: int, *, text_scale: int | float = 1.0) -> In
     pairs = 1 + generator.poisson(pairs_mean - 1)
     noise = generator.gamma(spread**-2, spread**2)
     text = np.maximum(1, np.rint(pairs * pair_tokens * noise * text_scale)).astype(np.int64)
-    lengths = 1 + has_image * _IMAGE_TOKENS + pairs * _HEADER_TOKENS + text
-    return np.minimum(lengths, MAX_LENGTH_TOKENS)
+    lengths = 1 + has_image * (IMAGE_TOKENS + _NEW_LINE_TOKENS) + pairs * _HEADER_TOKENS + text
+    per_token = _CHARACTERS_PER_TOKEN * (1 + _CHARACTERS_SPREAD * generator.standard_normal(num_conversations))
+    return Mix(
+        lengths=np.minimum(lengths, MAX_LENGTH_TOKENS),
+        num_characters=np.rint(text * per_token.clip(min=1)).astype(np.int64),
+        has_image=has_image.astype(bool),
+    )

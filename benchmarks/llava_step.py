@@ -20,7 +20,7 @@ from llava_train.compute import CaptionerCost
 from llava_train.config import LoraConfig, Part, PhaseConfig
 from llava_train.geometry import KNOWN_LANGUAGE_MODELS, KNOWN_VISION_TOWERS
 from llava_train.lora import add_adapters
-from llava_train.memory import Microbatch, phase_memory
+from llava_train.memory import BYTES_PER_LOGIT, Microbatch, phase_memory
 from llava_train.parts import num_image_tokens
 from llava_train.phases import freeze
 from llava_train.pixels import Normaliser, PixelGeometry
@@ -175,7 +175,10 @@ def _planned_bytes(
     usual = num_image_tokens(llava) + 2 * text.median
     supervised = round(num_samples * 2 * text.median * text.supervised_share)
     microbatch = Microbatch(num_samples=num_samples, longest_tokens=usual, num_supervised=supervised)
-    return phase_memory(llava, phase, microbatch, num_gpus=1).total
+    memory = phase_memory(llava, phase, microbatch, num_gpus=1)
+    # Both ways take the same microbatch, and `Trainer` has the logits of all tokens at once.
+    every_logit = num_samples * usual * llava.lm_head.out_features * BYTES_PER_LOGIT
+    return memory.total - memory.logits + every_logit
 
 
 def _build(shape: Shape, phase: PhaseConfig, device: torch.device) -> LlavaForConditionalGeneration:
@@ -225,7 +228,9 @@ class _Setting:
         )
         geometry = PixelGeometry(image_size_px=side, mean=(0.48, 0.46, 0.41), std=(0.27, 0.26, 0.28))
         work = Workload(CaptionerCost(llava), pad_id=vocabulary.pad_id, image_id=vocabulary.image_id)
-        held = work(collate(samples, vocabulary.pad_id))
+        # Those of the first update are not measured.
+        counted = samples[batch_size:]
+        held = work(collate(counted, vocabulary.pad_id))
         return cls(
             contest=Contest(
                 llava=llava,
@@ -238,9 +243,10 @@ class _Setting:
                 max_row_tokens=shape.text.longest,
                 device=device,
                 gradient_checkpointing=fitting.phase.gradient_checkpointing,
+                workload=work,
             ),
-            tokens_per_sample=held["tokens"] / len(samples),
-            flops_per_sample=held["flops"] / len(samples),
+            tokens_per_sample=held["tokens"] / len(counted),
+            flops_per_sample=held["flops"] / len(counted),
             peak_flops_per_second=peak_flops_per_second(device.type, "bf16", _device_name(device)),
         )
 

@@ -6,7 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, cast
 
 import torch
 from accelerate.state import AcceleratorState
@@ -20,7 +20,9 @@ from llava_train.attention import captioner_attention
 from llava_train.batch import RenderedSample
 from llava_train.network import SupervisedCaptioner
 from llava_train.pixels import Normaliser
+from llava_train.recompute import recompute_blocks
 from llava_train.task import AnswerTask
+from llava_train.workload import Workload
 from runtime.ema import Ema
 from runtime.loop import fit
 from runtime.loop_config import LoopConfig
@@ -45,6 +47,8 @@ class Contest:
     max_row_tokens: int
     device: torch.device
     gradient_checkpointing: bool
+    workload: Workload
+    """What our loop counts of each microbatch, as training does."""
 
     @property
     def num_counted(self) -> int:
@@ -67,6 +71,7 @@ def seconds_of_fit(contest: Contest, *, packing: bool) -> float:
         wandb="off",
     )
     contest.llava.set_attn_implementation(captioner_attention(contest.device))
+    recompute_blocks(contest.llava, contest.gradient_checkpointing)
     ends: list[float] = []
 
     def note_time(update: int, model: nn.Module, ema: Ema | None) -> Mapping[str, int | float]:
@@ -90,6 +95,7 @@ def seconds_of_fit(contest: Contest, *, packing: bool) -> float:
             config=config,
             run=Run.open(Path(folder), config),
             seed=0,
+            workload=contest.workload,
             on_update=note_time,
         )
     return ends[-1] - ends[0]
@@ -125,7 +131,21 @@ def seconds_of_trainer(contest: Contest) -> float:
             data_collator=_collator(contest.pad_id),
             callbacks=[clock],
         ).train()
+    if contest.gradient_checkpointing:
+        _undo_checkpointing(contest.llava)
     return clock.ends[-1] - clock.ends[0]
+
+
+def _undo_checkpointing(llava: LlavaForConditionalGeneration) -> None:
+    """Undo what `Trainer` leaves on a model whose blocks it had computed again.
+
+    The tower's blocks are computed again too, and embeddings, also those of a frozen tower, ask for a gradient: whoever
+    trains the model next would pay for it.
+    """
+    llava.disable_input_require_grads()
+    for module in llava.modules():
+        if hasattr(module, "gradient_checkpointing"):
+            cast(Any, module).gradient_checkpointing = False
 
 
 class _Measured(Exception):

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from benchmarks.llava_mix import MAX_LENGTH_TOKENS, SOURCES, draw_lengths
+from benchmarks import packing_mix
 from benchmarks.race import Contender, race, table, timed
 from benchmarks.tiny_captioner import write_clip
 from imagetext.conversation_renderer import ConversationRenderer
@@ -22,7 +22,6 @@ from llava_train.build import build_captioner
 from llava_train.config import LanguageModelConfig
 from llava_train.network import SupervisedCaptioner
 from llava_train.order import epoch_order
-from llava_train.packing import pack, padded_tokens
 from llava_train.parts import num_image_tokens
 from llava_train.pixels import Normaliser, PixelGeometry
 from llava_train.task import AnswerTask
@@ -30,25 +29,27 @@ from llava_train.towers import load_tower
 from miniweb.config import CountsConfig, MiniwebConfig
 from miniweb.conversations import build_conversations
 from runtime.seeds import numpy_generator
-from runtime.tables import Align, markdown_table
+from runtime.tables import markdown_table
 
 ABOUT = """\
 A row each: a microbatch's conversations are padded to the longest of them. Packed: first-fit decreasing into rows,
 none of which has more than the model's longest sequence; attention stays within each conversation, so loss and gradient
-are the same (tested to 1e-5). Random order, or like lengths together (`llava_train.order`, given lengths in tokens).
+are the same (tested to 1e-5). Random order, or like lengths together (`llava_train.order`).
 
 The small web: questions and descriptions of the preset `mini`, its shapes of models, microbatches of 64, training steps
 on CPU in bf16. Here attention masks, so a packed row pays for the square of its width.
 
 LLaVA's mix: no data, only lengths drawn from what is published (below, with what had to be assumed), microbatches of
-16 as in LLaVA's scripts, out of batches of 128; LLaMA-3-8B. Work is the language model's forward pass: 2 FLOPs for each
-of the 6.98 billion weights of its blocks and each token, padding included, and causal attention: over the padded width
-where each has a row, within each conversation where the variable-length kernel runs over packed rows."""
+16 as in LLaVA's scripts, out of batches of 128; LLaMA-3-8B. Orders: random; LLaVA's, which keeps pictures and text
+alone in batches apart and gives every device as much of a batch's text as the others; like letters, ours by letters
+alone; like lengths, ours as training reads, by letters with each picture counted as 4 for each of its tokens. Letters
+are drawn too: 4.4 a token, among conversations with a standard deviation of 15 % (assumed).
+
+Work is the language model's forward pass: 2 FLOPs for each of the 6.98 billion weights of its blocks and each token,
+padding included, and causal attention: over the padded width where each has a row, within each conversation where the
+variable-length kernel runs over packed rows."""
 
 _BATCH_SIZE = 64
-_MIX_BATCH_SIZE, _MIX_MICROBATCH_SIZE = 128, 16
-_BLOCK_WEIGHTS, _NUM_BLOCKS, _WIDTH = 6_979_321_856, 32, 4096
-"""Of LLaMA-3-8B, matrices only."""
 _LEARNING_RATE = 1e-4
 
 
@@ -66,7 +67,7 @@ SIZES = {"full": Size(), "tiny": Size(num_pictures=16, num_microbatches=1, num_d
 
 def measure(size: Size, repeats: int) -> str:
     """Return the tables of both, and of what the second rests on."""
-    return f"{_small_web(size, repeats)}\n{_mix(size)}"
+    return f"{_small_web(size, repeats)}\n{packing_mix.measure(size.num_drawn)}"
 
 
 def _small_web(size: Size, repeats: int) -> str:
@@ -155,60 +156,3 @@ def _conversations(folder: Path, num_pictures: int) -> list[Conversation]:
         for name in ("detail", "instruct")
         for record in read_conversations(folder / "captioner" / f"{name}.json")
     ]  # fmt: skip
-
-
-def _mix(size: Size) -> str:
-    lengths = draw_lengths(size.num_drawn)
-    facts = (
-        f"{len(lengths)} lengths drawn: {lengths.mean():.0f} tokens on average, {np.median(lengths):.0f} at the median"
-    )
-    scales = {
-        f"texts {scale:g} times as long": _works(draw_lengths(size.num_drawn, text_scale=scale))
-        for scale in (0.5, 1.0, 2.0)
-    }
-    ways = scales["texts 1 times as long"]
-    rows = [[name, f"{work.padding_share:.1%}", f"{work.teraflops:.2f}"] for name, work in ways.items()]
-    saved = [
-        [scale, *(f"{1 - work.teraflops / works['random order, a row each'].teraflops:.1%}" for work in works.values())]
-        for scale, works in scales.items()
-    ]
-    sources = [[s.name, f"{s.thousands}k", f"{s.pairs:g}", f"{s.pair_tokens:g}", s.basis] for s in SOURCES]
-    alignment: list[Align] = ["left", "right", "right", "right", "left"]
-    parts = [
-        f"LLaVA's mix: {facts}.",
-        markdown_table(["way", "padding", "TFLOPs a conversation"], rows),
-        "Work saved against a row each in random order, as far as the lengths can be trusted:",
-        markdown_table(["", *ways], saved),
-        "What the lengths rest on (pairs of question and answer a conversation, tokens a pair):",
-        markdown_table(["source", "conversations", "pairs", "tokens", "from"], sources, alignment),
-    ]
-    return "\n\n".join(part.strip() for part in parts)
-
-
-@dataclass(frozen=True)
-class _Work:
-    padding_share: float
-    teraflops: float
-    """Of the language model's forward pass, a conversation."""
-
-
-def _works(lengths: np.ndarray) -> Mapping[str, _Work]:
-    like = lengths[epoch_order(lengths, _MIX_BATCH_SIZE, 0, epoch=0)]
-    orders = {"random order": lengths, "like lengths": like}
-    return {
-        f"{order}, {rows}": _work(values, packed=rows == "packed")
-        for order, values in orders.items()
-        for rows in ("a row each", "packed")
-    }
-
-
-def _work(lengths: np.ndarray, *, packed: bool) -> _Work:
-    num_tokens, squares = 0, 0
-    for start in range(0, len(lengths), _MIX_MICROBATCH_SIZE):
-        chunk = [int(length) for length in lengths[start : start + _MIX_MICROBATCH_SIZE]]
-        rows = pack(chunk, MAX_LENGTH_TOKENS) if packed else [[index] for index in range(len(chunk))]
-        area = padded_tokens(chunk, rows)
-        num_tokens += area
-        squares += sum(length**2 for length in chunk) if packed else len(chunk) * (area // len(chunk)) ** 2
-    flops = 2 * _BLOCK_WEIGHTS * num_tokens + 2 * _NUM_BLOCKS * _WIDTH * squares
-    return _Work(1 - int(lengths.sum()) / num_tokens, flops / len(lengths) / 1e12)

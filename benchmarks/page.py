@@ -4,6 +4,7 @@ import os
 import platform
 import shlex
 import sys
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,15 +14,30 @@ _BUSY_LOAD = 1.5
 """Load average from which others are at work; a measurement before this one leaves one behind."""
 
 
-def compose(name: str, about: str, measured: str, *, load_before: float, command: str) -> str:
+@dataclass(frozen=True, kw_only=True)
+class Start:
+    """What was so when a measurement began, and may change under it."""
+
+    load: float
+    """Load average."""
+    commit: str
+    """Commit of the code that measures, "+changes" behind it where files differ."""
+
+    @classmethod
+    def now(cls) -> "Start":
+        """Return what is so now."""
+        return cls(load=os.getloadavg()[0], commit=provenance.source_commit() or "unknown")
+
+
+def compose(name: str, about: str, measured: str, *, start: Start, command: str) -> str:
     """Return the page as Markdown."""
-    commit = provenance.source_commit() or "unknown"
+    commit = start.commit
     facts = {
         "Command": f"`{command}`",
         "Date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "Commit": commit[:12] + ("+changes" if commit.endswith("+changes") else ""),
         "Machine": f"{_processor()}, {os.cpu_count()} cores, {platform.system()}; torch threads: 1",
-        "Load": _describe_load(load_before),
+        "Load": _describe_load(start.load),
         "Versions": ", ".join([f"python {platform.python_version()}", *_versions()]),
     }
     listing = "\n".join(f"- {key}: {value}" for key, value in facts.items())

@@ -23,14 +23,14 @@ from imagetext.picture_store import shard_of
 from runtime.errors import UserError
 from runtime.progress import Progress
 
-_VERSION = 1
+_VERSION = 2
 """Part of an index's name; another number has all files checked anew, by other rules or for other facts."""
 _MIB = 1 << 20
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ConversationIndex:
-    """What is known of each record of a file without reading it; 21 bytes a record."""
+    """What is known of each record of a file without reading it; 25 bytes a record."""
 
     offsets: Int64[np.ndarray, " records"]
     """Bytes of the file before the record."""
@@ -38,8 +38,10 @@ class ConversationIndex:
     """Bytes of the record."""
     num_characters: Int32[np.ndarray, " records"]
     """Characters of all its turns."""
+    num_question_bytes: Int32[np.ndarray, " records"]
+    """Bytes of its first question."""
     num_answer_words: Int32[np.ndarray, " records"]
-    """Words of its answers."""
+    """Words of its answers, none where all are empty."""
     has_image: Bool[np.ndarray, " records"]
     """Whether it is about an image."""
     shards: np.ndarray
@@ -117,13 +119,15 @@ class _Facts:
 
     def __init__(self) -> None:
         self.offsets, self.sizes = array("q"), array("i")
-        self.num_characters, self.num_answer_words, self.has_image = array("i"), array("i"), array("b")
+        self.num_characters, self.num_question_bytes = array("i"), array("i")
+        self.num_answer_words, self.has_image = array("i"), array("b")
         self.shards: set[str] = set()
 
     def add(self, placed: PlacedRecord, record: Conversation) -> None:
         self.offsets.append(placed.offset)
         self.sizes.append(placed.num_bytes)
         self.num_characters.append(sum(len(turn.text) for turn in record.turns))
+        self.num_question_bytes.append(len(record.turns[0].text.encode()))
         self.num_answer_words.append(sum(len(turn.text.split()) for turn in record.turns[1::2]))
         self.has_image.append(record.image is not None)
         if record.image is not None and (shard := shard_of(record.image)) is not None:
@@ -134,6 +138,7 @@ class _Facts:
             offsets=np.array(self.offsets, np.int64),
             sizes=np.array(self.sizes, np.int32),
             num_characters=np.array(self.num_characters, np.int32),
+            num_question_bytes=np.array(self.num_question_bytes, np.int32),
             num_answer_words=np.array(self.num_answer_words, np.int32),
             has_image=np.array(self.has_image, np.bool_),
             shards=np.array(sorted(self.shards), np.str_),

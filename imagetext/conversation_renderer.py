@@ -8,6 +8,9 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
+from jaxtyping import Bool, Integer
+
 from imagetext import rendering_errors
 from imagetext.chat_marks import (
     MarkedText,
@@ -30,6 +33,7 @@ from imagetext.conversations import (
     render_prompt,
     stop_token_ids,
 )
+from imagetext.rendering_errors import RenderingError
 from imagetext.rendering_proof import require_one_bos, require_prompt, require_stops
 from imagetext.supervision import supervised_tokens
 from runtime.errors import UserError
@@ -55,8 +59,9 @@ _PROBE = Conversation(
 class ConversationRenderer:
     """Turn conversations into token ids with labels under one tokenizer; may be sent to other processes.
 
-    The image goes to the front of the first turn, followed by a new line, and takes `num_image_tokens` places, as LLaVA
-    has it. What exceeds `max_length_tokens` is cut off, as LLaVA does too.
+    The image goes to the front of the first turn, followed by a new line, and takes `num_image_tokens` places. LLaVA
+    has it in front of its own turn, which in its files is the first. What exceeds `max_length_tokens` is cut off, as
+    LLaVA does too; of an empty answer, its end is supervised.
 
     Raises:
         UserError: on opening, when the tokenizer has no `<image>`, no usable chat template, or one under which answers
@@ -87,8 +92,10 @@ class ConversationRenderer:
     def __call__(self, record: Conversation) -> Rendered:
         """Return a conversation as ids and labels.
 
-        Raises RenderingError, naming the record, when a text holds a special token, `<image>` is not there once for an
-        image and never without one, a token lies half in an answer, or no token of an answer is left by the cut.
+        Raises:
+            NoAnswerError: naming the record, when all answers are empty or the cut leaves no token of one.
+            RenderingError: likewise, when a text holds a special token, `<image>` is not there once for an image and
+                never without one, or a token lies half in an answer.
         """
         rendered = self._whole(record)
         if self._max_length_tokens is None:
@@ -105,11 +112,19 @@ class ConversationRenderer:
         A token half in an answer is found when the record is rendered, not here.
         """
         self._messages(record)
-        if self._max_length_tokens is None:
-            return
-        # A token is a byte at least: only a long first question can push all answers over the limit.
-        if self._num_tokens_before_answer + len(record.turns[0].text.encode()) >= self._max_length_tokens:
+        num_question_bytes = np.array([len(record.turns[0].text.encode())])
+        if self.may_cut_answers(num_question_bytes, np.array([record.image is not None]))[0]:
             self(record)
+
+    def may_cut_answers(
+        self, num_question_bytes: Integer[np.ndarray, " records"], has_image: Bool[np.ndarray, " records"]
+    ) -> Bool[np.ndarray, " records"]:
+        """Tell of which records the first question is so long that no answer may be left by the cut."""
+        if self._max_length_tokens is None:
+            return np.zeros(len(has_image), bool)
+        # A token is a byte at least: only a long first question can push all answers over the limit.
+        others = self._num_tokens_before_answer - np.where(has_image, 0, self._num_image_tokens)
+        return others + num_question_bytes >= self._max_length_tokens
 
     def _whole(self, record: Conversation) -> Rendered:
         """Return a conversation without a cut, up to its last supervised token.
@@ -126,13 +141,15 @@ class ConversationRenderer:
             place = supervised.index(None)
             raise rendering_errors.token_half_in_answer(record, marked, offsets[place], ids, self._tokenizer)
         if True not in supervised:
-            raise rendering_errors.no_answer_left(record, marked.text, ids, None, self._tokenizer)
+            raise rendering_errors.nothing_supervised(record, marked.text, ids, self._tokenizer)
         end = len(supervised) - supervised[::-1].index(True)
         return self._expanded(ids[:end], supervised[:end])
 
     def _messages(self, record: Conversation) -> list[dict[str, str]]:
         if sum(turn.text.count(IMAGE_TOKEN) for turn in record.turns) != int(record.image is not None):
             raise self._wrong_image_count(record, "\n".join(turn.text for turn in record.turns))
+        if not any(turn.text.strip() for turn in record.turns if turn.role == "assistant"):
+            raise self._all_answers_empty(record)
         messages = []
         for index, turn in enumerate(record.turns):
             text = turn.text.replace(IMAGE_TOKEN, "").strip()
@@ -176,7 +193,12 @@ class ConversationRenderer:
             require_prompt(ids, supervised, self._tokenizer, prompt)
         return supervised.index(True)
 
-    def _wrong_image_count(self, record: Conversation, text: str) -> UserError:
+    def _all_answers_empty(self, record: Conversation) -> RenderingError:
+        text = "\n".join(turn.text for turn in record.turns)
+        ids = self._tokenizer.encode(text, add_special_tokens=False)
+        return rendering_errors.all_answers_empty(record, text, ids, self._tokenizer)
+
+    def _wrong_image_count(self, record: Conversation, text: str) -> RenderingError:
         ids = self._tokenizer.encode(text, add_special_tokens=False)
         num_found = ids.count(self._image_id)
         return rendering_errors.wrong_image_count(record, text, ids, num_found, self._tokenizer)

@@ -21,7 +21,7 @@ from imagetext.conversation_files import IMAGE_TOKEN, Conversation, Turn, write_
 from imagetext.conversations import PAPER_PROMPT
 from imagetext.shard_writer import MAX_ROWS_PER_SHARD, SUCCESS
 from imagetext.shards import AttemptedRow, Shard, ShardRow, list_shards, make_key, read_attempted, write_shard
-from runtime.atomic import make_folder, write_json
+from runtime.atomic import make_folder, remove_partials, write_json
 from runtime.errors import UserError
 from runtime.json_files import read_object
 from runtime.progress import Progress
@@ -59,6 +59,8 @@ def convert(source: Path, output: Path) -> Counter[str]:
     pieces = [piece for file in files for piece in _pieces(file)]
     _claim(output, {_name(file, source): file.stat().st_size for file in files})
     images = make_folder(output / IMAGE_FOLDER)
+    # A killed conversion leaves a shard's worth of bytes that nothing else would ever remove.
+    remove_partials(images)
     with Progress(total=len(pieces), unit="shards", label="HQ-Edit") as progress:
         for number, piece in enumerate(pieces):
             if not (images / f"{number:05d}_stats.json").exists():

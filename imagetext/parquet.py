@@ -3,6 +3,7 @@
 import io
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -35,13 +36,21 @@ def iterate_rows(location: str | Path, columns: Sequence[str], start: int, stop:
     Raises UserError as `read_table` does.
     """
     with files.open_binary(location) as stream, _opened(stream, location, columns) as file:
-        first = 0
-        for batch in file.iter_batches(batch_size=_BATCH_ROWS, columns=list(columns)):
+        groups, first = _row_groups(file.metadata, start, stop)
+        for batch in file.iter_batches(batch_size=_BATCH_ROWS, row_groups=groups, columns=list(columns)):
             skipped = min(batch.num_rows, max(0, start - first))
             yield from batch.slice(skipped, max(0, stop - first - skipped)).to_pylist()
             first += batch.num_rows
             if first >= stop:
                 return
+
+
+def _row_groups(metadata: "pyarrow.parquet.FileMetaData", start: int, stop: int) -> tuple[list[int], int]:
+    """Return the row groups that hold any of the rows from `start` to before `stop`, and the first one's first row."""
+    ends = list(accumulate(metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)))
+    begins = [0, *ends[:-1]]
+    groups = [group for group, (begin, end) in enumerate(zip(begins, ends)) if begin < stop and end > start]
+    return groups, begins[groups[0]] if groups else 0
 
 
 @contextmanager

@@ -45,7 +45,7 @@ class PictureIndex:
     """Its bytes."""
 
     def find(self, key: str, tar: str | None) -> PicturePlace | None:
-        """Return where a picture lies, in one shard or in any; None where it does not.
+        """Return where a picture lies, in one shard or in any of the picture folder itself; None where it does not.
 
         Raises UserError for a key that several shards hold, when no shard is named.
         """
@@ -54,7 +54,12 @@ class PictureIndex:
             # numpy would widen the whole array to compare with a longer key.
             return None
         first, last = int(np.searchsorted(self.keys, wanted)), int(np.searchsorted(self.keys, wanted, side="right"))
-        places = [place for number in range(first, last) if tar in (None, (place := self._place(number)).tar)]
+        # Keys are given out shard by shard: without a shard's name, those of other folders mean other pictures.
+        places = [
+            place
+            for place in map(self._place, range(first, last))
+            if (place.tar == tar if tar is not None else "/" not in place.tar)
+        ]
         if len(places) > 1:
             found = ", ".join(place.tar for place in places)
             fix = "Name it SHARD.tar/KEY"

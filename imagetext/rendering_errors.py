@@ -23,6 +23,10 @@ class RenderingError(UserError):
         self.reason = reason
 
 
+class NoAnswerError(RenderingError):
+    """Refuse a conversation that leaves nothing to learn: it is well formed, and published data holds some."""
+
+
 def special_token_in_text(record: Conversation, text: str, special: str, place: int) -> RenderingError:
     """Refuse a text that would end or open a turn."""
     return _refusal(
@@ -76,20 +80,48 @@ def token_half_in_answer(
     )
 
 
-def no_answer_left(
-    record: Conversation, text: str, ids: Sequence[int], max_length_tokens: int | None, tokenizer: Any
+def nothing_supervised(
+    record: Conversation, text: str, ids: Sequence[int], tokenizer: "PreTrainedTokenizerBase"
 ) -> RenderingError:
-    """Refuse a conversation without a supervised token, be it that none was there or that the cut took them."""
-    limit = "" if max_length_tokens is None else f" within the first {max_length_tokens} of its tokens"
+    """Refuse a conversation that has answers but, by its template, no token of them."""
     return _refusal(
         record,
+        "chat template leaves no token of an answer to supervise",
+        reason="nothing_supervised",
+        found=f"{shown_text(text)}, tokens {shown_tokens(ids, tokenizer)}",
+        wanted="{% generation %} around the text of answers",
+    )
+
+
+def no_answer_left(
+    record: Conversation, text: str, ids: Sequence[int], max_length_tokens: int, tokenizer: Any
+) -> NoAnswerError:
+    """Refuse a conversation of which the cut leaves no supervised token."""
+    return NoAnswerError(
         "no token of an answer is left to supervise",
         reason="no_answer_left",
+        where=_place(record),
         found=f"{shown_text(text)}, {len(ids)} tokens {shown_tokens(ids, tokenizer)}",
-        wanted=f"an answer that begins{limit}",
+        wanted=f"an answer that begins within the first {max_length_tokens} of its tokens",
         fix="Raise max_length_tokens, shorten the question, or take the record out",
     )
 
 
+def all_answers_empty(record: Conversation, text: str, ids: Sequence[int], tokenizer: Any) -> NoAnswerError:
+    """Refuse a conversation of which only the ends of its answers could be learned: it would teach to say nothing."""
+    return NoAnswerError(
+        "all answers are empty",
+        reason="empty_answers",
+        where=_place(record),
+        found=f"{shown_text(text)}, tokens {shown_tokens(ids, tokenizer)}",
+        wanted="an answer with something in it",
+        fix="Take the record out",
+    )
+
+
 def _refusal(record: Conversation, what: str, *, reason: str, **fields: Any) -> RenderingError:
-    return RenderingError(what, reason=reason, where=f"record {record.id}", **fields)
+    return RenderingError(what, reason=reason, where=_place(record), **fields)
+
+
+def _place(record: Conversation) -> str:
+    return f"record {record.id}"

@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image
+from PIL import Image, ImageOps
 
 Pixels = UInt8[np.ndarray, "3 size size"]
 
@@ -15,12 +15,19 @@ CLIP_MEAN_COLOUR = (122, 116, 104)
 """CLIP's mean colour in 0..255, with which LLaVA-1.5 fills the margins (arXiv 2310.03744, code)."""
 CROP_AREA_MIN_SHARE = 0.4
 """Least area of a random crop (CLIPA's `inception_crop`, area_min 40)."""
+MAX_PADDED_SIDE_PX = 13_377
+"""Side of the largest square that is padded at full size: no more pixels than a decoded image may have."""
 _CROP_ASPECT_RANGE = (3 / 4, 4 / 3)
 _CROP_ATTEMPTS = 10
 
 
 def pad_to_square(image: Image.Image, size_px: int, fill: tuple[int, int, int] = CLIP_MEAN_COLOUR) -> Pixels:
-    """Pad to a centred square with `fill`, then resize (LLaVA-1.5's `expand2square` and CLIP's bicubic resize)."""
+    """Pad to a centred square with `fill`, then resize (LLaVA-1.5's `expand2square` and CLIP's bicubic resize).
+
+    An image longer than `MAX_PADDED_SIDE_PX` is shrunk to that length first, since its square would take gigabytes.
+    """
+    if max(image.size) > MAX_PADDED_SIDE_PX:
+        image = ImageOps.contain(image, (MAX_PADDED_SIDE_PX, MAX_PADDED_SIDE_PX))
     width, height = image.size
     side = max(width, height)
     if width != height:

@@ -1,6 +1,7 @@
 """Work done ahead in other processes, its results in order and the same for any number of them."""
 
 import os
+import signal
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, Generic, NamedTuple, TypeVar
@@ -12,6 +13,9 @@ from runtime.parent import end_with_parent
 
 Task = TypeVar("Task")
 Made = TypeVar("Made")
+
+_STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+"""What launchers and terminals send to a process group to stop it."""
 
 
 def work_ahead(make: Callable[[Task], Made], tasks: Iterator[Task], num_workers: int) -> Iterator[Made]:
@@ -37,7 +41,7 @@ def work_ahead(make: Callable[[Task], Made], tasks: Iterator[Task], num_workers:
         multiprocessing_context="fork",
         worker_init_fn=partial(_start_worker, os.getpid()),
     )
-    results = iter(loader)
+    results = _start(loader)
     while True:
         try:
             result = next(results)
@@ -77,10 +81,22 @@ class _Tasks(Sampler[Any]):
         return self._tasks
 
 
+def _start(loader: DataLoader[_Result]) -> Iterator[_Result]:
+    """Start the workers, with the signals held back that would end one before it has left the process group."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _STOPS)
+    try:
+        return iter(loader)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _start_worker(parent: int, worker_index: int) -> None:
     # A launcher that stops a run signals its whole process group: the trainer then saves a checkpoint, for which its
     # workers must not die before it.
     os.setpgid(0, 0)
+    while signal.sigtimedwait(_STOPS, 0) is not None:
+        continue  # the group was told before this worker left it
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPS)
     end_with_parent(parent)
 
 

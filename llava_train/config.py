@@ -136,11 +136,7 @@ class PhaseConfig:
             self._check_weights(self.weights)
         if not self.trainable:
             raise UserError("nothing to train", where="trainable", found="[]", wanted="at least one part of the model")
-        for part in ("vision_tower", "projector"):
-            where = f"{part}_learning_rate_multiplier"
-            if getattr(self, where) < 0:
-                wanted = f"0, which freezes the {part.replace('_', ' ')}, or more"
-                raise UserError("out of range", where=where, found=getattr(self, where), wanted=wanted)
+        self._check_multipliers()
         if self.lora is not None and "language_model" not in self.trainable:
             wanted = "language_model among them, or lora: null"
             raise UserError("adapters on a frozen part", where="trainable", found=self.trainable, wanted=wanted)
@@ -155,6 +151,25 @@ class PhaseConfig:
             raise UserError(
                 "no update is left for the others", where="short_first.num_updates", found=found, wanted=wanted
             )
+
+    @property
+    def moving_parts(self) -> tuple[Part, ...]:
+        """Return the trainable parts but those whose learning rate is multiplied by 0."""
+        multipliers = {
+            "vision_tower": self.vision_tower_learning_rate_multiplier,
+            "projector": self.projector_learning_rate_multiplier,
+        }
+        return tuple(part for part in self.trainable if multipliers.get(part, 1.0))
+
+    def _check_multipliers(self) -> None:
+        for part in ("vision_tower", "projector"):
+            where = f"{part}_learning_rate_multiplier"
+            if getattr(self, where) < 0:
+                wanted = f"0, which freezes the {part.replace('_', ' ')}, or more"
+                raise UserError("out of range", where=where, found=getattr(self, where), wanted=wanted)
+            if part not in self.trainable and getattr(self, where) != 1:
+                found, wanted = getattr(self, where), f"1, or {part} in trainable"
+                raise UserError("a learning rate for a frozen part", where=where, found=found, wanted=wanted)
 
     def _check_weights(self, weights: list[float]) -> None:
         if len(weights) != len(self.conversations):
@@ -195,7 +210,9 @@ class FineTuneConfig:
     pretrained language model, as in LLaVA-1.5, and otherwise all that the language model is declared for.
     """
     published_precision: Literal["fp32", "bf16"] = "fp32"
-    """Precision of the published weights; those between the phases are float32."""
+    """Precision of the published weights; between the phases they stay as training holds them, in float32 where a phase
+    trained or merged them.
+    """
     chat_template: str | None = None
     """Chat template by name, needed where the language model's tokenizer has none (base LLaMA-3: llama3); one that the
     tokenizer brings along has to render alike.
@@ -217,7 +234,8 @@ class FineTuneConfig:
     seed: int = 0
     """Seed of everything random."""
     max_bad_share: float = 0.01
-    """Share of samples that may be missing or broken before the run stops; small data is granted what 1000 samples are.
+    """Share of samples that may be missing, broken or without an answer to learn before the run stops; small data is
+    granted what 1000 samples are.
     """
 
     def __post_init__(self) -> None:

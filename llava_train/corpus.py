@@ -1,6 +1,6 @@
 """What a run reads: conversations, their pictures, and the tokenizer learned from them."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import overload
 
@@ -30,6 +30,8 @@ class PhaseConversations(Sequence[Conversation]):
         self._starts = np.cumsum([0, *map(len, files)])
         self.num_characters = np.concatenate([file.facts.num_characters for file in files])
         """Characters of each conversation."""
+        self.num_question_bytes = np.concatenate([file.facts.num_question_bytes for file in files])
+        """Bytes of each conversation's first question."""
         self.num_answer_words = np.concatenate([file.facts.num_answer_words for file in files])
         """Words of each conversation's answers."""
         self.has_image = np.concatenate([file.facts.has_image for file in files])
@@ -52,10 +54,9 @@ class PhaseConversations(Sequence[Conversation]):
         file = int(np.searchsorted(self._starts, place, side="right")) - 1
         return self.files[file][place - int(self._starts[file])]
 
-    def spread(self, num_conversations: int) -> Iterator[Conversation]:
-        """Yield at most so many conversations from all over the files; all of them where there are no more."""
-        for place in range(0, len(self), -(-len(self) // num_conversations)):
-            yield self[place]
+    def spread(self, num_conversations: int) -> range:
+        """Return the places of at most so many conversations from all over the files; all where there are no more."""
+        return range(0, len(self), -(-len(self) // num_conversations))
 
     def samples(self, file: int) -> Int64[np.ndarray, " records"]:
         """Return the places of one file's conversations."""
@@ -79,14 +80,18 @@ def read_corpus(config: FineTuneConfig) -> Corpus:
     return {name: _phase(config, name, opened) for name in config.phases}
 
 
-def open_pictures(config: FineTuneConfig, corpus: Corpus) -> PictureStore:
-    """Return the pictures that the conversations name: of the image folder's files and of shards in it.
+def files_of(corpus: Corpus) -> list[ConversationFile]:
+    """Return the files of all phases, each once."""
+    return list({file.path: file for conversations in corpus.values() for file in conversations.files}.values())
+
+
+def open_pictures(config: FineTuneConfig, files: Iterable[ConversationFile]) -> PictureStore:
+    """Return the pictures that conversations name: files of the image folder, and members of shards in it.
 
     Raises UserError for an unfinished or damaged shard.
     """
     folder = config.data / config.image_folder
-    files = {file.path: file for conversations in corpus.values() for file in conversations.files}
-    named = {str(shard) for file in files.values() for shard in file.facts.shards}
+    named = {str(shard) for file in files for shard in file.facts.shards}
     # Without the stats of a single shard, what lies there are archives of another kind.
     own = folder.glob("*.tar") if any(folder.glob("*_stats.json")) else ()
     tars = named | {path.name for path in own}

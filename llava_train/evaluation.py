@@ -16,12 +16,15 @@ from jaxtyping import UInt8
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
+from imagetext.conversation_index import open_conversations
 from imagetext.conversation_renderer import ConversationRenderer
-from imagetext.conversations import IMAGE_TOKEN, PAPER_PROMPT, Conversation, Turn, read_conversations
+from imagetext.conversations import IMAGE_TOKEN, PAPER_PROMPT, Conversation, Turn
 from imagetext.decode import DecodeError, decode
+from imagetext.picture_store import MISSING, PictureStore
 from imagetext.shards import list_shards, read_shard
 from llava_train.batch import ConversationBatch, RenderedSample
-from llava_train.config import PhaseConfig
+from llava_train.config import FineTuneConfig, PhaseConfig, PhaseName
+from llava_train.corpus import open_pictures
 from llava_train.heldout_config import HeldoutConfig
 from llava_train.model import LoadedCaptioner
 from llava_train.pixels import PixelGeometry
@@ -32,6 +35,7 @@ from runtime.errors import UserError
 from runtime.heldout import Heldout
 from runtime.launch import is_main_process
 from runtime.metrics import JsonLines
+from runtime.run import CACHE
 
 CAPTIONS_FILE = "captions.jsonl"
 
@@ -52,18 +56,19 @@ class HeldoutSample:
         return asked.replace(IMAGE_TOKEN, "").strip()
 
 
-def read_heldout(config: HeldoutConfig, data: Path, images: Path, geometry: PixelGeometry) -> list[HeldoutSample]:
-    """Read the samples that a phase is measured on, below a data folder and its folder of pictures.
+def read_heldout(config: FineTuneConfig, heldout: HeldoutConfig, geometry: PixelGeometry) -> list[HeldoutSample]:
+    """Read the samples that a phase is measured on, with pictures of files and shards as training reads them.
 
     There are few of them, chosen by hand, and none is skipped: raises UserError for what is missing or damaged.
     """
-    if config.scenes is not None:
-        samples = _of_scenes(data / config.scenes, geometry)
+    if heldout.scenes is not None:
+        samples = _of_scenes(config.data / heldout.scenes, geometry)
     else:
-        samples = _of_file(data / str(config.conversations), images, geometry)
-    found = list(islice(samples, max(config.num_samples, config.num_captions)))
+        samples = _of_file(config, config.data / str(heldout.conversations), geometry)
+    found = list(islice(samples, max(heldout.num_samples, heldout.num_captions)))
     if not found:
-        raise UserError("no held-out sample", where=data / str(config.scenes or config.conversations), found="none")
+        where = config.data / str(heldout.scenes or heldout.conversations)
+        raise UserError("no held-out sample", where=where, found="none")
     return found
 
 
@@ -134,14 +139,15 @@ class Evaluation:
     probe: CaptionProbe | None = None
 
 
-def open_evaluation(phase: PhaseConfig, reading: Reading, *, data: Path, images: Path, folder: Path) -> Evaluation:
+def open_evaluation(config: FineTuneConfig, name: PhaseName, reading: Reading, folder: Path) -> Evaluation:
     """Read and render a phase's held-out samples; captions of their pictures will go into `folder`.
 
     Raises UserError for samples that are missing or damaged, or can't be rendered.
     """
+    phase = config.phase(name)
     if phase.heldout is None:
         return Evaluation()
-    samples = read_heldout(phase.heldout, data, images, reading.geometry)
+    samples = read_heldout(config, phase.heldout, reading.geometry)
     scored = [_rendered(sample, reading) for sample in samples[: phase.heldout.num_samples]]
     size = phase.loop.microbatch_size or phase.loop.batch_size
     batches = [reading.collate(scored[start : start + size]) for start in range(0, len(scored), size)]
@@ -175,13 +181,13 @@ def claim_shares(captions: Sequence[tuple[str, Scene | None]]) -> dict[str, floa
     return {name: part / whole for name, (part, whole) in shares.items() if whole}
 
 
-def _of_file(path: Path, images: Path, geometry: PixelGeometry) -> Iterator[HeldoutSample]:
+def _of_file(config: FineTuneConfig, path: Path, geometry: PixelGeometry) -> Iterator[HeldoutSample]:
     if not path.exists():
         raise UserError("no held-out conversations", where=path, found="no such file")
-    for conversation in read_conversations(path):
-        pixels = None
-        if conversation.image is not None:
-            pixels = _pixels(images / conversation.image, geometry)
+    conversations = open_conversations(path, config.output_dir / CACHE)
+    pictures = open_pictures(config, [conversations])
+    for conversation in conversations:
+        pixels = None if conversation.image is None else _pixels(pictures, conversation.image, geometry)
         yield HeldoutSample(conversation=conversation, pixels=pixels, scene=None)
 
 
@@ -200,10 +206,9 @@ def _of_scenes(folder: Path, geometry: PixelGeometry) -> Iterator[HeldoutSample]
             )
 
 
-def _pixels(path: Path, geometry: PixelGeometry) -> UInt8[np.ndarray, "channel height width"]:
+def _pixels(pictures: PictureStore, name: str, geometry: PixelGeometry) -> UInt8[np.ndarray, "channel height width"]:
     try:
-        return geometry.prepare(decode(path.read_bytes()))
-    except FileNotFoundError:
-        raise UserError("a held-out picture is missing", where=path, found="no such file") from None
+        return geometry.prepare(decode(pictures.read(name)))
     except DecodeError as error:
-        raise UserError("a held-out picture is damaged", where=path, found=str(error)) from error
+        state = "missing" if error.reason == MISSING else "damaged"
+        raise UserError(f"a held-out picture is {state}", where=pictures.folder / name, found=str(error)) from error

@@ -15,6 +15,7 @@ from imagetext.conversations import stop_token_ids
 from llava_train.parity import save_example
 from llava_train.parts import num_class_tokens, num_image_tokens, vision_config
 from llava_train.pixels import PixelGeometry
+from llava_train.published_tokenizer import published_tokenizer
 from runtime.atomic import atomic_directory
 from runtime.json_files import read_object
 
@@ -137,7 +138,7 @@ def _save_processor(
     image_processor = geometry.published()
     LlavaProcessor(
         image_processor=image_processor,
-        tokenizer=tokenizer,
+        tokenizer=published_tokenizer(tokenizer),
         patch_size=vision_config(llava).patch_size,
         vision_feature_select_strategy=llava.config.vision_feature_select_strategy,
         chat_template=tokenizer.chat_template,

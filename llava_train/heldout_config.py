@@ -11,7 +11,7 @@ class HeldoutConfig:
     """Samples that are never trained on: their loss, and captions of their pictures."""
 
     conversations: str | None = None
-    """LLaVA JSON file inside the data folder."""
+    """LLaVA JSON file inside the data folder; its pictures are found as those of training are, shards included."""
     scenes: Path | None = None
     """Instead, a folder beside or inside the data folder: shards of the drawn web whose samples hold their scenes
     (`../captioner_heldout`). Their descriptions are the answers, and claims of captions are checked against the scenes.

@@ -7,6 +7,7 @@ from imagetext import files
 from llava_train.config import FineTuneConfig
 from llava_train.hub import local_folder
 from llava_train.pixels import PROCESSOR_FILES
+from llava_train.weight_identity import weight_fingerprint
 from runtime.atomic import write_json
 from runtime.errors import UserError
 from runtime.json_files import read_object
@@ -38,8 +39,16 @@ def refuse_other_inputs(run: Run, config: FineTuneConfig) -> None:
 
 
 def fingerprints(config: FineTuneConfig) -> Mapping[str, str]:
-    """Return the SHA-256 of each input file by its name: the models' first, then the conversations of all phases."""
-    return {name: files.sha256(path) for name, path in _input_files(config)}
+    """Return the identity of each input file by its name: the models' first, then the conversations of all phases.
+
+    It is the SHA-256 of the file, for large files of weights that of a sample (`llava_train.weight_identity`).
+    """
+    return {name: _fingerprint(path) for name, path in _input_files(config)}
+
+
+def _fingerprint(path: Path) -> str:
+    is_weights = any(path.match(pattern) for pattern in WEIGHT_PATTERNS)
+    return weight_fingerprint(path) if is_weights else files.sha256(path)
 
 
 def _input_files(config: FineTuneConfig) -> Iterator[tuple[str, Path]]:

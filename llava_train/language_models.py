@@ -14,7 +14,7 @@ from imagetext.tokenizers import load_hf_tokenizer
 from llava_train.hub import local_folder
 from runtime.errors import UserError
 from runtime.json_files import read_object
-from runtime.pretrained import load_pretrained
+from runtime.pretrained import load_pretrained, lossless_dtype
 from runtime.seeds import torch_generator
 
 ROW_MULTIPLE = 64
@@ -27,7 +27,10 @@ _NUM_PROBED_TOKENS = 8
 
 
 def load_language_model(model: str | Path, *, max_length_tokens: int) -> PreTrainedModel:
-    """Return a causal language model of transformers in float32, from a folder or by its name on the Hub.
+    """Return a causal language model of transformers, from a folder or by its name on the Hub.
+
+    It has the type that it is stored in, bfloat16 or else float32: what trains becomes float32 when its training
+    starts, and what does not is never copied before (`runtime.pretrained.lossless_dtype`).
 
     Raises UserError for a folder without one, one whose logits a LLaVA would compute otherwise, or one declared for
     sequences shorter than `max_length_tokens`.
@@ -37,7 +40,7 @@ def load_language_model(model: str | Path, *, max_length_tokens: int) -> PreTrai
     # An "auto" class loads models of other classes.
     loader: Any = AutoModelForCausalLM
     language_model: PreTrainedModel = load_pretrained(
-        loader, folder, model_types=[model_type], dtype=torch.float32
+        loader, folder, model_types=[model_type], dtype=lossless_dtype(folder)
     ).eval()
     declared = getattr(language_model.config, "max_position_embeddings", None)
     if declared is not None and max_length_tokens > declared:
@@ -110,7 +113,9 @@ def _require_plain_head(language_model: PreTrainedModel, folder: Path) -> None:
     head = language_model.get_output_embeddings()
     hidden = language_model.base_model(input_ids=ids).last_hidden_state
     logits = language_model(input_ids=ids).logits
-    if getattr(head, "bias", None) is None and torch.allclose(head(hidden), logits, rtol=1e-4, atol=1e-4):
+    if getattr(head, "bias", None) is None and torch.allclose(
+        head(hidden).float(), logits.float(), rtol=1e-4, atol=1e-4
+    ):
         return
     raise UserError(
         "this language model can't speak through LLaVA",

@@ -3,7 +3,8 @@
     weights       of every parameter, trained and frozen, as the engine stores them
     copies        bfloat16 copies of float32 weights that autocast makes for the forward pass and keeps for the backward
     gathered      weights (and gradients on their way out) of other ranks' shares that a sharded engine holds at a time
-    gradients     of the trained parameters, in float32
+    gradients     of the trained parameters, in float32; twice where whole replicas average them, since DDP lays them
+                  out once more to send them
     optimizer     Adam's two moments in float32 and, under DeepSpeed, the float32 weights that it steps
     activations   what autograd keeps of a microbatch (`llava_train.activations`), and of one block more at work
     logits        of the supervised tokens that are scored at a time, with their gradients
@@ -33,7 +34,7 @@ from llava_train.parts import inner_tower, language_config, num_image_tokens, vi
 from runtime.loop_config import LoopConfig
 
 _MOMENTS = 2
-_BYTES_PER_LOGIT = 16
+BYTES_PER_LOGIT = 16
 """A logit in bfloat16 and in float32, its log-probability, and the gradients of the first two."""
 _ZERO3_LIVE_PARAMETERS = 10**9
 """`stage3_max_live_parameters` of configs/deepspeed/zero3.json."""
@@ -72,9 +73,28 @@ def phase_memory(
 ) -> Memory:
     """Return the memory of one GPU for a model whose weights are frozen and adapted as its phase trains it."""
     kept = _activation_bytes(llava, phase, microbatch)
-    logits = min(CHUNK_LOGITS, microbatch.num_supervised * language_config(llava).vocab_size) * _BYTES_PER_LOGIT
+    logits = min(CHUNK_LOGITS, microbatch.num_supervised * language_config(llava).vocab_size) * BYTES_PER_LOGIT
     state = _state_bytes(llava, phase.loop, num_gpus)
     return Memory(**state, activations=kept, logits=float(logits))
+
+
+def host_bytes(llava: LlavaForConditionalGeneration, loop: LoopConfig) -> float:
+    """Return the most that a process holds of its own in host memory while a phase starts, before GPUs take it over.
+
+    That is float32 of what trains, under DeepSpeed bfloat16 of it too, and frozen weights as the loop stores them.
+    Frozen weights that are published in bfloat16 are only mapped, together with all processes of the machine, unless a
+    phase before has changed them. The main process also holds all weights while it saves, and float32 of all while it
+    merges adapters that ranks share out.
+    """
+    copies = loop.sharding in ("zero2", "zero3") and loop.precision == "bf16"
+    return _weights_bytes(llava, loop) + BFLOAT16 * copies * _count(llava.parameters(), trained=True)
+
+
+def _weights_bytes(llava: LlavaForConditionalGeneration, loop: LoopConfig) -> float:
+    """Return the bytes of all weights, trained ones in float32 and frozen ones as the loop stores them."""
+    trained, every = _count(llava.parameters(), trained=True), _count(llava.parameters())
+    frozen_bytes = BFLOAT16 if loop.frozen_weights == "bf16" else FLOAT32
+    return float(FLOAT32 * trained + frozen_bytes * (every - trained))
 
 
 def _state_bytes(llava: LlavaForConditionalGeneration, loop: LoopConfig, num_gpus: int) -> dict[str, float]:
@@ -82,14 +102,15 @@ def _state_bytes(llava: LlavaForConditionalGeneration, loop: LoopConfig, num_gpu
     sharding = loop.sharding
     trained, every = _count(llava.parameters(), trained=True), _count(llava.parameters())
     low = BFLOAT16 if loop.precision == "bf16" else FLOAT32
-    mixed = FLOAT32 * trained + (BFLOAT16 if loop.frozen_weights == "bf16" else FLOAT32) * (every - trained)
+    mixed = _weights_bytes(llava, loop)
     moments = _MOMENTS * FLOAT32 * trained
     if sharding == "none":
+        num_copies = 1 if num_gpus == 1 else 2
         return {
-            "weights": float(mixed),
+            "weights": mixed,
             "copies": float(_copied_bytes(llava, loop)),
             "gathered": 0.0,
-            "gradients": float(FLOAT32 * trained),
+            "gradients": float(num_copies * FLOAT32 * trained),
             "optimizer": float(moments),
         }
     stepped = moments if sharding == "fsdp2" else moments + FLOAT32 * trained
@@ -128,7 +149,7 @@ def _activation_bytes(llava: LlavaForConditionalGeneration, phase: PhaseConfig, 
     block = BlockWidths.of(language)
     in_block = block_bytes_per_token(
         block,
-        is_trained="language_model" in phase.trainable,
+        is_trained="language_model" in phase.moving_parts,
         lora=phase.lora,
         weights_are_float32=phase.loop.sharding == "none",
     )
@@ -141,9 +162,9 @@ def _image_bytes(llava: LlavaForConditionalGeneration, phase: PhaseConfig, num_i
     vision, language = vision_config(llava), language_config(llava)
     patches = num_image_tokens(llava)
     per_image = 0
-    if "projector" in phase.trainable or "vision_tower" in phase.trainable:
+    if "projector" in phase.moving_parts or "vision_tower" in phase.moving_parts:
         per_image += patches * projector_bytes_per_token(vision, language)
-    if "vision_tower" in phase.trainable:
+    if "vision_tower" in phase.moving_parts:
         per_image += (patches + 1) * len(_tower_layers(llava)) * tower_bytes_per_token(vision)
     return num_images * per_image
 

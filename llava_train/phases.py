@@ -5,6 +5,7 @@ them. Which parts each phase moves is config: the paper freezes the vision tower
 in alignment; the miniature presets say in their headers where and why they depart.
 """
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -20,7 +21,7 @@ from llava_train.attention import captioner_attention, require_packable
 from llava_train.batch import collate
 from llava_train.compute import CaptionerCost
 from llava_train.config import PHASES, FineTuneConfig, PhaseConfig, PhaseName
-from llava_train.corpus import Corpus, open_pictures, read_corpus
+from llava_train.corpus import Corpus, files_of, open_pictures, read_corpus
 from llava_train.evaluation import Evaluation, Reading, open_evaluation
 from llava_train.export import export_captioner
 from llava_train.hand_over import HandOver
@@ -46,8 +47,6 @@ PLACES = ("output_dir", "data", "vision_tower", "pretrained_language_model")
 """Where things lie may change between two starts; what the files hold may not (`llava_train.inputs`)."""
 LOOP_PLACES = ("loop.device", "loop.wandb", "loop.checkpoint_every_updates", "loop.keep_last")
 PUBLISHED_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
-CHECKED_CONVERSATIONS = 50_000
-"""Conversations of a phase that are checked before training, seconds of work; one that is not is a bad sample later."""
 WEIGHTS = "model.safetensors"
 """What a finished phase leaves for the next one, in `phases/<name>/`."""
 
@@ -90,7 +89,7 @@ def fine_tune(config: FineTuneConfig) -> Path:
 
 def _prepare(config: FineTuneConfig, run: Run) -> Workbench:
     corpus = read_corpus(config)
-    pictures = open_pictures(config, corpus)
+    pictures = open_pictures(config, files_of(corpus))
     foundations = load_foundations(config)
     geometry = replace(read_geometry(local_folder(config.vision_tower)), pad=config.pad_images)
     device = pick_device(config.phase(config.phases[0]).loop.device)
@@ -138,13 +137,12 @@ def _complete_phase(
         on_update=evaluation.probe,
     )
     weights = run.folder / WEIGHTS
-    if adapters is not None and result.engine.is_sharded:
-        _merge_anew(bench, name, result, weights)
+    if adapters is not None:
+        _merge(bench, name, result, weights)
     else:
-        if adapters is not None:
-            merge_adapters(adapters)
         result.save_weights(weights, part="llava")
         bench.captioner.finish_phase(weights, is_usable=not result.engine.is_sharded)
+    source.load_state_dict(result.engine.gather_objects(source.state_dict()))
     run.finish(data=source.audit(), metrics=result.metrics)
     return run.facts()
 
@@ -159,21 +157,25 @@ def _prepare_phase(bench: Workbench, name: PhaseName) -> tuple[LlavaForCondition
     return llava, add_adapters(llava, phase.lora, derive(bench.config.seed, "lora", name))
 
 
-def _merge_anew(bench: Workbench, name: PhaseName, result: FitResult, weights: Path) -> None:
-    """Merge adapters that ranks share out: whole weights and adapters go by way of a file into a new captioner."""
+def _merge(bench: Workbench, name: PhaseName, result: FitResult, weights: Path) -> None:
+    """Merge a phase's adapters into what they stand on: both go by way of a file into a new captioner.
+
+    Merged weights are float32: they would not fit beside what trained on every GPU that could train it, nor once for
+    every rank into a machine. So the main process merges them on the CPU, and the next phase's captioner is built from
+    the file.
+    """
     adapted = weights.with_name("adapted.safetensors")
     result.save_weights(adapted, part="llava")
     bench.captioner.drop()
-    llava, adapters = _prepare_phase(bench, name)
-    assert adapters is not None, "a phase with adapters has them again"
-    load_weights(adapted, llava)
-    merge_adapters(adapters)
     if is_main_process():
+        llava, adapters = _prepare_phase(bench, name)
+        assert adapters is not None, "a phase with adapters has them again"
+        load_weights(adapted, llava)
+        merge_adapters(adapters)
         write_weights(weights, tied_once(llava))
-    result.engine.wait_for_all()
-    if is_main_process():
         adapted.unlink()
-    bench.captioner.finish_phase(weights, is_usable=True)
+    result.engine.wait_for_all()
+    bench.captioner.finish_phase(weights, is_usable=False)
 
 
 def _multipliers(phase: PhaseConfig) -> dict[str, float]:
@@ -190,12 +192,12 @@ def freeze(llava: LlavaForConditionalGeneration, phase: PhaseConfig) -> None:
     Under LoRA the language model's own weights stay frozen, its head with them.
     """
     llava.requires_grad_(False)
-    if "language_model" in phase.trainable and phase.lora is None:
+    if "language_model" in phase.moving_parts and phase.lora is None:
         llava.model.language_model.requires_grad_(True)
         llava.lm_head.requires_grad_(True)
-    if "projector" in phase.trainable:
+    if "projector" in phase.moving_parts:
         llava.model.multi_modal_projector.requires_grad_(True)
-    if "vision_tower" in phase.trainable:
+    if "vision_tower" in phase.moving_parts:
         embeddings, first_norm, layers = vision_modules(llava)
         for module in (embeddings, first_norm, *layers):
             module.requires_grad_(True)
@@ -207,9 +209,7 @@ def _workload(bench: Workbench, llava: LlavaForConditionalGeneration) -> Workloa
 
 
 def _evaluation(bench: Workbench, name: PhaseName) -> Evaluation:
-    data, folder = bench.config.data, bench.run.folder / "phases" / name
-    images = data / bench.config.image_folder
-    return open_evaluation(bench.config.phase(name), _reading(bench, name), data=data, images=images, folder=folder)
+    return open_evaluation(bench.config, name, _reading(bench, name), bench.run.folder / "phases" / name)
 
 
 def _reading(bench: Workbench, name: PhaseName) -> Reading:
@@ -231,7 +231,9 @@ def _reading(bench: Workbench, name: PhaseName) -> Reading:
 
 def _source(bench: Workbench, name: PhaseName) -> ConversationSource:
     phase, reading = bench.config.phase(name), _reading(bench, name)
-    check_conversations(bench.corpus[name].spread(CHECKED_CONVERSATIONS), reading.render)
+    skipped = check_conversations(bench.corpus[name], reading.render, max_bad_share=bench.config.max_bad_share)
+    if skipped is not None and is_main_process():
+        print(f"phase {name}: {skipped}", file=sys.stderr, flush=True)
     source = ConversationSource(
         conversations=bench.corpus[name],
         pictures=bench.pictures,
@@ -239,6 +241,7 @@ def _source(bench: Workbench, name: PhaseName) -> ConversationSource:
         geometry=bench.geometry,
         loop=phase.loop,
         collate=reading.collate,
+        num_image_tokens=num_image_tokens(bench.captioner.llava()),
         max_bad_share=bench.config.max_bad_share,
         seed_parts=(bench.config.seed, name),
         short_first=phase.short_first,

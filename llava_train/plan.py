@@ -14,7 +14,7 @@ from llava_train.compute import CaptionerCost, Content, Work
 from llava_train.config import FineTuneConfig, PhaseConfig, PhaseName
 from llava_train.geometry import captioner_shape, language_shape, on_meta
 from llava_train.lora import add_adapters
-from llava_train.memory import Memory, Microbatch, phase_memory
+from llava_train.memory import Memory, Microbatch, host_bytes, phase_memory
 from llava_train.parts import language_config, num_image_tokens
 from llava_train.phases import freeze
 from llava_train.plan_config import Lengths
@@ -42,6 +42,8 @@ class PhasePlan:
     """Its useful FLOPs."""
     memory: Memory
     """Of one GPU."""
+    host_bytes: float
+    """Most that each process holds of its own in host memory while the phase starts."""
     hours: float
     """On all GPUs of the plan at its MFU."""
 
@@ -80,6 +82,7 @@ def plan_phase(config: FineTuneConfig, name: PhaseName) -> PhasePlan:
         content=content,
         work=work,
         memory=phase_memory(llava, phase, _microbatch(config, phase, lengths), num_gpus=config.plan.num_gpus),
+        host_bytes=host_bytes(llava, phase.loop),
         hours=num_samples * work.total / speed / _SECONDS_PER_HOUR,
     )
 
@@ -102,11 +105,12 @@ def _average(lengths: Lengths, tokens_per_image: int) -> Content:
 
 
 def _microbatch(config: FineTuneConfig, phase: PhaseConfig, lengths: Lengths) -> Microbatch:
-    share, rest = divmod(phase.loop.batch_size, config.plan.num_gpus)
-    if rest:
-        wanted = f"a multiple of the plan's {config.plan.num_gpus} GPUs"
+    num_gpus, size = config.plan.num_gpus, phase.loop.microbatch_size
+    unit = num_gpus * (size or 1)
+    if phase.loop.batch_size % unit:
+        wanted = f"a multiple of {unit} (the plan's {num_gpus} GPUs x microbatches of {size or 1})"
         raise UserError("does not divide over the GPUs", where="batch_size", found=phase.loop.batch_size, wanted=wanted)
-    num_samples = phase.loop.microbatch_size or share
+    num_samples = size or phase.loop.batch_size // num_gpus
     return Microbatch(
         num_samples=num_samples,
         longest_tokens=lengths.longest_tokens or config.longest_sequence_tokens,
@@ -138,11 +142,14 @@ def _memory_section(config: FineTuneConfig, phases: Sequence[PhasePlan]) -> str:
         numbers = [_gib(value) for value in asdict(plan.memory).values()]
         share = f"{plan.memory.total / accelerator.memory_bytes:.0%}"
         size = f"{microbatch.num_samples} x {microbatch.longest_tokens}"
-        rows.append([plan.name, phase.loop.sharding, size, *numbers, _gib(plan.memory.total), share])
-    headers = ["phase", "sharding", "microbatch", *terms, "in all", f"of {config.plan.gpu}"]
+        totals = [_gib(plan.memory.total), share, _gib(plan.host_bytes)]
+        rows.append([plan.name, phase.loop.sharding, size, *numbers, *totals])
+    headers = ["phase", "sharding", "microbatch", *terms, "in all", f"of {config.plan.gpu}", "host"]
     about = (
         f"GiB on each of {config.plan.num_gpus} GPUs, for a microbatch of the longest sequences. What the terms hold, "
-        "and what is left out, says `llava_train/memory.py`; keep a tenth of the device free."
+        "and what is left out, says `llava_train/memory.py`; keep a tenth of the device free. Host is the most that "
+        "each process holds of its own in the machine's memory while the phase starts; frozen weights published in "
+        "bfloat16 are mapped and shared."
     )
     return f"## Memory\n\n{about}\n\n{markdown_table(headers, rows)}"
 

@@ -8,10 +8,12 @@ from itertools import count
 from typing import Any
 
 import numpy as np
+from jaxtyping import Bool, Int64, Integer
 
 from imagetext.picture_store import PictureStore
 from imagetext.work_ahead import work_ahead
 from llava_train.batch import ConversationBatch
+from llava_train.budget import allowed_bad, allowed_bad_of_part
 from llava_train.config import ShortFirstConfig
 from llava_train.corpus import PhaseConversations
 from llava_train.order import Portion, ReadingOrder
@@ -20,14 +22,12 @@ from llava_train.samples import BadSample, Collate, Microbatch, Render, SampleMa
 from runtime.errors import UserError
 from runtime.loop_config import LoopConfig
 
-BUDGET_FLOOR_SAMPLES = 1000
-"""Conversations against which the budget for bad samples is counted at least, as where images are paired with captions:
-one bad picture is no reason to stop.
-"""
 PROBED_PICTURES = 1000
 """Pictures whose presence is looked at before training, spread over a phase: a wrong folder shows at once, and a
 million files on a network's disk would take longer than the phase can wait.
 """
+CHARACTERS_PER_TOKEN = 4
+"""Of English text under LLaMA-3's tokenizer, about: what weighs a picture's tokens against the characters of texts."""
 
 
 class ConversationSource:
@@ -46,6 +46,7 @@ class ConversationSource:
         render: Render,
         collate: Collate,
         geometry: PixelGeometry,
+        num_image_tokens: int,
         loop: LoopConfig,
         max_bad_share: float,
         seed_parts: tuple[int | str, ...],
@@ -60,7 +61,9 @@ class ConversationSource:
         self._num_workers = num_workers
         self._maker = SampleMaker(
             conversations=conversations,
-            order=reading_order(conversations, loop.batch_size, seed_parts, short_first),
+            order=reading_order(
+                conversations, loop.batch_size, seed_parts, short_first, num_image_tokens=num_image_tokens
+            ),
             pictures=pictures,
             geometry=geometry,
             render=render,
@@ -69,12 +72,16 @@ class ConversationSource:
         )
         self._bad: dict[int, str] = {}
         self._num_drawn = 0
+        # Of this process alone, since it began; `_bad` and `_num_drawn` hold those of a checkpoint too.
+        self._num_own_drawn = self._num_own_bad = 0
+        self._world_size = 1
 
     def updates(self, start_update: int, *, rank: int, world_size: int) -> Iterator[Sequence[ConversationBatch]]:
         """Yield each update's microbatches of one rank: a contiguous part of the update's positions.
 
         Raises UserError when more samples are bad than the budget allows.
         """
+        self._world_size = world_size
         share = self._batch_size // world_size
         size = self._microbatch_size or share
         positions = _positions(start_update, self._batch_size, range(rank * share, (rank + 1) * share), size)
@@ -91,10 +98,8 @@ class ConversationSource:
         about_images = np.flatnonzero(self._conversations.has_image)
         probed = about_images[:: -(-len(about_images) // PROBED_PICTURES) or 1]
         missing = [int(index) for index in probed if not self._pictures.holds(self._image(int(index)))]
-        allowed = self._max_bad_share * PROBED_PICTURES
-        if len(probed) < len(about_images):
-            # Of a part of the pictures, chance alone may take three standard deviations more than the share of all.
-            allowed += 3 * allowed**0.5
+        is_part = len(probed) < len(about_images)
+        allowed = (allowed_bad_of_part if is_part else allowed_bad)(self._max_bad_share, len(probed))
         if len(missing) > allowed:
             first = self._conversations[missing[0]]
             raise UserError(
@@ -130,6 +135,7 @@ class ConversationSource:
 
     def _counted(self, made: Microbatch) -> ConversationBatch:
         self._num_drawn += made.num_drawn
+        self._num_own_drawn += made.num_drawn
         for bad in made.bad:
             self._count_bad(bad)
         return made.batch
@@ -138,15 +144,22 @@ class ConversationSource:
         if bad.index in self._bad:
             return
         self._bad[bad.index] = bad.reason
-        if len(self._bad) > self._max_bad_share * max(len(self._conversations), BUDGET_FLOOR_SAMPLES):
+        self._num_own_bad += 1
+        num_all = len(self._conversations)
+        if len(self._bad) > allowed_bad(self._max_bad_share, num_all):
             raise self._too_many_bad(bad.detail)
+        # What other ranks find is not known here. In its first epoch a rank draws its part, in later ones others' too.
+        num_part = min(num_all, max(num_all // self._world_size, self._num_own_drawn))
+        if self._num_own_bad > allowed_bad_of_part(self._max_bad_share, num_part):
+            found = f"{self._num_own_bad} of the {num_part} that are read by one of {self._world_size} processes"
+            raise self._too_many_bad(bad.detail, found)
 
-    def _too_many_bad(self, detail: str) -> UserError:
+    def _too_many_bad(self, detail: str, found: str | None = None) -> UserError:
         last = self._conversations[next(reversed(self._bad))]
         return UserError(
             f"too many bad samples, the last {last.id!r} ({detail})",
             where=self._pictures.folder,
-            found=f"{len(self._bad)} of {len(self._conversations)}",
+            found=found or f"{len(self._bad)} of {len(self._conversations)}",
             wanted=f"at most {self._max_bad_share:.1%}",
             fix="Repair the data, or raise max_bad_share.",
         )
@@ -160,18 +173,29 @@ def reading_order(
     batch_size: int,
     seed_parts: tuple[int | str, ...],
     short_first: ShortFirstConfig | None = None,
+    *,
+    num_image_tokens: int,
 ) -> ReadingOrder:
     """Return the order of a phase; raises UserError when a curriculum asks for answers shorter than there are."""
     short = [] if short_first is None else _short(conversations, short_first)
     return ReadingOrder(
-        # Characters stand in for tokens: sorting needs no exact lengths, and nothing is tokenized before its turn.
-        conversations.num_characters,
+        approximate_lengths(conversations.num_characters, conversations.has_image, num_image_tokens),
         batch_size,
         seed_parts,
         _portions(conversations),
         short=short,
         num_short_updates=0 if short_first is None else short_first.num_updates,
     )
+
+
+def approximate_lengths(
+    num_characters: Integer[np.ndarray, " samples"], has_image: Bool[np.ndarray, " samples"], num_image_tokens: int
+) -> Int64[np.ndarray, " samples"]:
+    """Return what to sort samples by, in characters, a picture among them with what its tokens would be in text.
+
+    Sorting needs no exact lengths, and nothing is tokenized before its turn.
+    """
+    return num_characters + np.int64(CHARACTERS_PER_TOKEN * num_image_tokens) * has_image
 
 
 def _portions(conversations: PhaseConversations) -> list[Portion]:

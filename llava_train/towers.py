@@ -11,7 +11,7 @@ from llava_train.hub import local_folder
 from llava_train.parts import num_patches
 from runtime.errors import UserError
 from runtime.json_files import read_object
-from runtime.pretrained import load_pretrained
+from runtime.pretrained import load_pretrained, lossless_dtype
 
 _CLASSES: Mapping[str, Any] = {
     "clip": CLIPModel,
@@ -25,7 +25,7 @@ TOWER_TYPES = tuple(name for name in _CLASSES if name.endswith("_vision_model"))
 
 
 def load_tower(model: Path, *, max_length_tokens: int) -> Any:
-    """Return a trained vision tower, a class that transformers names anew now and then.
+    """Return a trained vision tower, a class that transformers names anew now and then, in the type it is stored in.
 
     SigLIP's pooling head, which no captioner reads, is left out of its config. Raises UserError when `model` is no
     transformers directory of such a tower, or an image alone fills the longest sequence.
@@ -33,7 +33,9 @@ def load_tower(model: Path, *, max_length_tokens: int) -> Any:
     folder = local_folder(model)
     config_file = folder / "config.json"
     found = str(read_object(config_file).get("model_type")) if config_file.is_file() else "clip"
-    whole = load_pretrained(_CLASSES.get(found, CLIPModel), folder, model_types=list(_CLASSES), dtype=torch.float32)
+    whole = load_pretrained(
+        _CLASSES.get(found, CLIPModel), folder, model_types=list(_CLASSES), dtype=lossless_dtype(folder)
+    )
     tower = getattr(whole, "vision_model", whole)
     if hasattr(tower.config, "vision_use_head"):
         tower.config.vision_use_head = False

@@ -101,7 +101,11 @@ def write_weights(file: Path, weights: Mapping[str, Tensor]) -> None:
 
 @torch.no_grad()
 def load_weights(file: Path, model: nn.Module) -> None:
-    """Copy every tensor of a weights file into a model; names and shapes must agree exactly."""
+    """Give a model every tensor of a weights file; names and shapes must agree exactly.
+
+    A weight of another type than the file's takes over the file's, so that nothing is rounded. What is equal already is
+    left alone: frozen weights stay in the mapped pages of the file that they were published in.
+    """
     found, wanted = read_tensors(file), tied_once(model)
     for name, tensor in wanted.items():
         if name not in found:
@@ -114,10 +118,17 @@ def load_weights(file: Path, model: nn.Module) -> None:
     for name, tensor in found.items():
         if name not in wanted:
             raise UserError(f"the model has no tensor {name!r}", where=file, found=list(tensor.shape), fix=_FIX)
-        wanted[name].copy_(tensor)
+        _take_over(wanted[name], tensor)
 
 
 _FIX = "The checkpoint belongs to a model of another shape; give the config it was trained with."
+
+
+def _take_over(weight: Tensor, saved: Tensor) -> None:
+    if weight.dtype != saved.dtype:
+        weight.data = saved.to(weight.device)
+    elif weight.device != saved.device or not torch.equal(weight, saved):
+        weight.copy_(saved)
 
 
 def tied_once(model: nn.Module) -> dict[str, Tensor]:

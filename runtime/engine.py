@@ -17,7 +17,7 @@ from runtime.loop_config import LoopConfig
 from runtime.optimizer import freeze_and_group, set_learning_rate
 from runtime.parallelism import Parallelism
 from runtime.replicated import Replicated
-from runtime.storage import set_storage_types
+from runtime.storage import leave_files, set_storage_types
 from runtime.task import CoupledTask, LossSum, Task
 
 
@@ -38,10 +38,13 @@ class Engine:
         _set_up_torch(config)
         freeze_and_group(model, multipliers or {})
         set_storage_types(model, config.frozen_weights)
+        device = pick_device(config.device)
+        if device.type == "cpu":
+            leave_files(model)
         # accelerate keeps its settings in process-wide state; a second phase may ask for another precision.
         AcceleratorState._reset_state(reset_partial_state=True)
         build = _parallelism(config)
-        self._parallelism = build(task, model, config, multipliers or {}, pick_device(config.device))
+        self._parallelism = build(task, model, config, multipliers or {}, device)
         # accelerate sets the number of threads when it starts several CPU processes.
         torch.set_num_threads(config.threads)
         self._is_coupled = isinstance(task, CoupledTask)

@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from safetensors import SafetensorError
+import torch
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -41,6 +42,27 @@ def load_pretrained(model_class: type[Model], folder: Path, *, model_types: Sequ
         raise UserError(f"no {name} can be loaded", where=folder, found=_first_lines(error)) from error
     _refuse_partial(folder, report)
     return model
+
+
+def lossless_dtype(folder: Path) -> torch.dtype:
+    """Return the type in which to load a folder's weights, so that none is rounded and few are copied.
+
+    bfloat16 where its safetensors files hold no other floating type: transformers then leaves the weights in the files,
+    mapped into memory, and all processes of a machine share those pages. Otherwise float32: float16 has too small a
+    range to compute in, and other files do not say what they hold. A damaged file is left to its reader to refuse.
+    """
+    try:
+        found = {dtype for file in folder.glob("*.safetensors") for dtype in _floating_types(file)}
+    except SafetensorError:
+        return torch.float32
+    return torch.bfloat16 if found == {"BF16"} else torch.float32
+
+
+def _floating_types(file: Path) -> set[str]:
+    """Return what a file's header says of its tensors, in safetensors' names: F32, F16, BF16, F8_E4M3 and so on."""
+    with safe_open(file, framework="pt") as opened:
+        found = {str(opened.get_slice(name).get_dtype()) for name in opened.keys()}  # noqa: SIM118 (no mapping)
+    return {name for name in found if name.startswith(("F", "BF"))}
 
 
 def read_tensors(file: Path) -> dict[str, Tensor]:

@@ -89,7 +89,7 @@ def test_a_finished_folder_with_another_config_is_refused(stage: str, good: Good
     [
         ("imagetext paint", "one of inspect, shuffle-sidecar"),
         ("recaption paint", "one of run, status, verify"),
-        ("eval paint", "captions | captioner | clip | images | judges | collect | tables | report"),
+        ("eval paint", "captions | captioner | clip | images | judges | lmms | collect | tables | report"),
     ],
 )
 def test_an_unknown_verb_is_answered_with_those_there_are(command: str, wanted: str, refused: Refused) -> None:

@@ -15,9 +15,11 @@ from benchmarks import (
     conversation_index,
     large_captioner,
     llava_mix,
+    llava_orders,
     loading,
     loop,
     packing,
+    packing_mix,
     page,
     recaption,
     recaption_gpu,
@@ -122,17 +124,36 @@ def test_text_tower_compares_open_clip_s_way_with_ours() -> None:
 
 def test_packing_computes_less_for_the_same_conversations() -> None:
     measured = packing.measure(packing.SIZES["tiny"], repeats=1)
-    ways = [f"{order}, {rows}" for order in ("random order", "like lengths") for rows in ("a row each", "packed")]
+    orders = ("random order", "LLaVA's order", "like letters", "like lengths")
+    ways = [f"{order}, {rows}" for order in orders for rows in ("a row each", "packed")]
     tables = [re.findall(r"^\| ([^|]+?) +\|", part, re.MULTILINE) for part in measured.split("\n\n")]
-    assert [names[-4:] for names in tables].count(ways) == 3
-    works = packing._works(llava_mix.draw_lengths(512))
-    assert works[ways[1]].teraflops < works[ways[0]].teraflops
-    assert works[ways[3]].padding_share < works[ways[2]].padding_share < works[ways[0]].padding_share
+    assert [names[-8:] for names in tables].count(ways) == 2
+    assert [names[-4:] for names in tables].count([*ways[:2], *ways[-2:]]) == 2
+    works = packing_mix.works(llava_mix.draw_mix(4096))
+    for order in orders:
+        assert works[f"{order}, packed"].teraflops < works[f"{order}, a row each"].teraflops
+    apart = [works[f"{order}, a row each"].padding_share for order in orders]
+    assert apart == sorted(apart, reverse=True), "each order pads less than the one before"
+
+
+def test_llava_s_order_is_that_of_its_trainer() -> None:
+    """Whole batches hold pictures or text alone; each microbatch has one of the batch's longest, and as much text."""
+    mix = llava_mix.draw_mix(2048)
+    order = llava_orders.llava_order(mix, 128, 16)
+    assert sorted(order.tolist()) == list(range(2048))
+    num_whole = mix.has_image.sum() // 128 + (~mix.has_image).sum() // 128
+    for batch in order[: num_whole * 128].reshape(-1, 128):
+        assert len(set(mix.has_image[batch].tolist())) == 1
+        longest = np.sort(mix.num_characters[batch])[-8:]
+        microbatches = mix.num_characters[batch.reshape(8, 16)]
+        assert sorted(microbatches[:, 0]) == longest.tolist(), "the eight longest are dealt first"
+        assert (microbatches.max(axis=1) == microbatches[:, 0]).all()
 
 
 def test_lengths_of_the_mix_follow_what_is_published() -> None:
-    lengths = llava_mix.draw_lengths(4096)
-    assert lengths.tolist() == llava_mix.draw_lengths(4096).tolist()
+    mix = llava_mix.draw_mix(4096)
+    lengths = mix.lengths
+    assert lengths.tolist() == llava_mix.draw_mix(4096).lengths.tolist()
     assert sum(source.thousands for source in llava_mix.SOURCES) == 664, "the table's rows, rounded, of 665"
     assert lengths.min() > 0 and lengths.max() == llava_mix.MAX_LENGTH_TOKENS
     mean_with_image = 578 + sum(
@@ -140,10 +161,15 @@ def test_lengths_of_the_mix_follow_what_is_published() -> None:
     ) / sum(source.thousands for source in llava_mix.SOURCES if source.has_image)
     # Only texts alone may be shorter than an image; they are a sixteenth.
     assert lengths[lengths > 578].mean() == pytest.approx(mean_with_image, rel=0.1)
+    assert mix.has_image.mean() == pytest.approx(15 / 16, abs=0.02) and lengths[mix.has_image].min() > 578
+    whole = lengths < llava_mix.MAX_LENGTH_TOKENS
+    text_tokens = lengths[whole] - 578 * mix.has_image[whole]
+    # With the template's tokens, ten a pair, there are fewer letters a token.
+    assert 2 < mix.num_characters[whole].sum() / text_tokens.sum() < 4.4
 
 
 def test_work_of_one_conversation_by_hand() -> None:
-    work = packing._work(np.array([1000]), packed=False)
+    work = packing_mix.work(np.array([1000]), packed=False)
     # 2 * 6.98e9 * 1000 for the weights; attention: two products of 1000 x 1000 x 4096, halved, in 32 blocks.
     assert work.teraflops == pytest.approx((2 * 6.979321856e9 * 1000 + 32 * 2 * 4096 * 1000**2) / 1e12)
     assert work.padding_share == 0
@@ -154,7 +180,7 @@ def test_conversation_index_opens_the_file_that_it_writes(tmp_path: Path) -> Non
     numbers = {
         name: (int(records), float(seconds), float(peak))
         for name, records, seconds, peak in re.findall(
-            r"^\| ([^|]+?) +\| +(\d+) +\| +([\d.]+) [^|]*\|[^|]*\| +(\d+) +\|$", measured, re.MULTILINE
+            r"^\| ([^|]+?) +\| +(\d+) +\| +([\d.]+) [^|]*\| +[\d.]+ [^|]*\|[^|]*\| +(\d+) +\|$", measured, re.MULTILINE
         )
     }
     assert list(numbers) == list(conversation_index._NAMES.values())
@@ -169,12 +195,13 @@ def test_conversation_index_opens_the_file_that_it_writes(tmp_path: Path) -> Non
 
 def test_a_page_says_where_its_numbers_come_from(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.getloadavg", lambda: (3.0, 0.0, 0.0))
-    text = page.compose("loop", "About.", "Measured.", load_before=0.5, command="python -m benchmarks --name loop")
+    start = page.Start(load=0.5, commit="0123456789abcdef+changes")
+    text = page.compose("loop", "About.", "Measured.", start=start, command="python -m benchmarks --name loop")
     assert text.startswith("# loop\n\nAbout.\n\nMeasured.\n")
     for wanted in (
         "Command: `python -m benchmarks --name loop`",
         "Date: 20",
-        "Commit: ",
+        "Commit: 0123456789ab+changes",
         " cores",
         f"torch {torch.__version__.split('+')[0]}",
     ):

@@ -7,9 +7,10 @@ import torch
 
 from benchmarks import llava_step
 from benchmarks.llava_samples import SampleSource, TextLengths, Vocabulary, draw_samples
-from benchmarks.llava_step import _MINIATURE, _PHASES, _build, _fitting, _Setting
-from benchmarks.llava_ways import _collator, _Prepared
+from benchmarks.llava_step import _MINIATURE, _PHASES, _build, _Fitting, _fitting, _Setting
+from benchmarks.llava_ways import _collator, _Prepared, seconds_of_fit, seconds_of_trainer
 from llava_train.network import SupervisedCaptioner
+from llava_train.parts import inner_tower
 from llava_train.task import AnswerTask
 
 CPU = torch.device("cpu")
@@ -54,6 +55,28 @@ def test_both_ways_compute_the_same_loss() -> None:
     model = SupervisedCaptioner(_build(_MINIATURE, fitting.phase, CPU), contest.normaliser)
     ours = task.loss(model, batch, 0, torch.Generator()).total / task.count(batch)
     torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
+
+
+def test_the_next_way_pays_nothing_for_what_trainer_computed_again() -> None:
+    config = _PHASES[1].config(_MINIATURE, gradient_checkpointing=True)
+    fitting = _Fitting(microbatch_size=2, phase=config)
+    contest = _Setting.make(_MINIATURE, _PHASES[1], llava_step.SIZES["tiny"], fitting, CPU).contest
+    seconds_of_trainer(contest)
+    assert not [module for module in contest.llava.modules() if getattr(module, "gradient_checkpointing", False)]
+    assert not contest.llava.get_input_embeddings()._forward_hooks
+    assert not inner_tower(contest.llava).embeddings.patch_embedding._forward_hooks
+    seconds_of_fit(contest, packing=False)
+    assert all(layer.gradient_checkpointing for layer in contest.llava.model.language_model.layers)
+
+
+def test_rates_count_the_work_of_the_updates_that_are_measured() -> None:
+    phase, size = _PHASES[0], llava_step.SIZES["tiny"]
+    fitting = _Fitting(microbatch_size=2, phase=phase.config(_MINIATURE, gradient_checkpointing=False))
+    setting = _Setting.make(_MINIATURE, phase, size, fitting, CPU)
+    first, *_ = batches = [setting.contest.samples[:2], setting.contest.samples[2:]]
+    lengths = [sum(len(sample.input_ids) for sample in batch) for batch in batches]
+    assert len(first) == setting.contest.batch_size and lengths[0] != lengths[1]
+    assert setting.tokens_per_sample * 2 == lengths[1]
 
 
 @pytest.mark.slow

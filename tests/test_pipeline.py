@@ -68,3 +68,5 @@ def test_five_kills_change_no_result(undisturbed: Path, tmp_path: Path) -> None:
     finish_quick(runs)
     assert rows_of(runs / "quick") == rows_of(undisturbed)
     assert (runs / "quick" / "tables.md").read_text() == (undisturbed / "tables.md").read_text()
+    weights = Path("captioner/main/export/model.safetensors")
+    assert (runs / "quick" / weights).read_bytes() == (undisturbed / weights).read_bytes()

@@ -29,6 +29,7 @@ PUBLISHED = [
     record("000000033471", "<image>\nAgain?", "Yes", image="coco/train2017/1.jpg"),
     {**record("wgByO4Y_0", "Write a poem.", "Roses 🌹 are\nred"), "model": ""},
     record("shard", "<image>", "From a shard.", image="web/00012.tar/000120007"),
+    record("silent", "Ünd?", " "),
 ]
 
 
@@ -45,20 +46,21 @@ def path(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 
 def test_records_are_those_of_the_file_read_whole(path: Path, tmp_path: Path) -> None:
     opened, whole = open_conversations(path, tmp_path / "cache"), read_conversations(path)
-    assert len(opened) == len(whole) == 5
+    assert len(opened) == len(whole) == 6
     assert list(opened) == whole == opened[:]
     assert opened[3] == whole[3] and opened[-1] == whole[-1] and opened[1:4:2] == whole[1:4:2]
-    assert [one.id for one in opened] == ["000000033471", "33471", "000000033471", "wgByO4Y_0", "shard"]
+    assert [one.id for one in opened] == ["000000033471", "33471", "000000033471", "wgByO4Y_0", "shard", "silent"]
     with pytest.raises(IndexError):
-        opened[5]
+        opened[6]
 
 
 def test_index_tells_lengths_and_images_without_reading(path: Path, tmp_path: Path) -> None:
     opened = open_conversations(path, tmp_path / "cache")
     index, whole = opened.facts, read_conversations(path)
     assert index.num_characters.tolist() == [sum(len(turn.text) for turn in one.turns) for one in whole]
-    assert index.num_answer_words.tolist() == [3, 5, 1, 4, 3]
-    assert index.has_image.tolist() == [True, True, True, False, True]
+    assert index.num_question_bytes.tolist() == [20, 19, 14, 13, 7, 5]
+    assert index.num_answer_words.tolist() == [3, 5, 1, 4, 3, 0]
+    assert index.has_image.tolist() == [True, True, True, False, True, False]
     assert index.shards.tolist() == ["web/00012.tar"]
 
 
@@ -82,7 +84,7 @@ def test_another_content_of_equal_size_and_time_is_another_file(tmp_path: Path) 
 def test_other_processes_take_the_main_one_s_index(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     open_conversations(path, tmp_path / "cache")
     monkeypatch.setattr(launch, "is_main_process", lambda: False)
-    assert len(open_conversations(path, tmp_path / "cache")) == 5
+    assert len(open_conversations(path, tmp_path / "cache")) == 6
     monkeypatch.setattr(launch, "PATIENCE_SECONDS", 0.1)
     with pytest.raises(UserError, match="the main process has not made this"):
         open_conversations(path, tmp_path / "elsewhere")
@@ -109,7 +111,7 @@ def test_the_first_wrong_record_is_named_and_the_others_counted(tmp_path: Path) 
     with pytest.raises(UserError) as refusal:
         open_conversations(path, tmp_path / "cache")
     assert str(refusal.value) == (
-        f"{path}: record 5 (7): turns do not alternate: found ['human'], wanted human, gpt, human, gpt, ...; "
+        f"{path}: record 6 (7): turns do not alternate: found ['human'], wanted human, gpt, human, gpt, ...; "
         "2 more of its records are wrong"
     )
     assert not list((tmp_path / "cache").glob("*"))

@@ -4,8 +4,9 @@ import pickle
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from imagetext.chat_templates import CHAT_TEMPLATES
@@ -19,7 +20,7 @@ from imagetext.conversations import (
     image_token_id,
     render_prompt,
 )
-from imagetext.rendering_errors import RenderingError
+from imagetext.rendering_errors import NoAnswerError, RenderingError
 from runtime.errors import UserError
 from tests.imagetext import published_templates
 from tests.imagetext.talk import conversation, dressed, llama_tokenizer, marked
@@ -76,6 +77,11 @@ GOLDEN = {
         f"{BEGIN}{USER}<image><image>\nSay nothing.{END}{ASSISTANT}[[{END}]]{USER}And now?{END}{ASSISTANT}"
         f"[[Red.{END}]]",
         f"{BEGIN}<image><image>[[\nRed.\n]]",
+    ),
+    "empty answer at the end": (
+        conversation("Say it.", "Red.", "And now?", ""),
+        f"{BEGIN}{USER}Say it.{END}{ASSISTANT}[[Red.{END}]]{USER}And now?{END}{ASSISTANT}[[{END}]]",
+        f"{BEGIN}[[Red.\n\n]]",
     ),
 }
 
@@ -139,6 +145,7 @@ TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="<>|"
 @settings(deadline=None, max_examples=60)
 def test_any_text_is_rendered_as_turn_by_turn(tokenizer: Any, texts: list[str], image: bool) -> None:
     record = conversation(*[f"{texts[0]}<image>" if image else texts[0], *texts[1:]], image=image)
+    assume(any(text.strip() for text in texts[1::2]))
     ours = ConversationRenderer(tokenizer, num_image_tokens=3)(record)
     assert ours == as_rendered_turn_by_turn(record, tokenizer, 3)
 
@@ -275,6 +282,11 @@ REFUSED = {
     ),
     "two_marks": (conversation("<image><image>", "Red.", image=True), r"found 2 in .*tokens \[<image> x2"),
     "mark_in_answer": (conversation("What?", "An <image>."), r"found 1 in .*wanted 0"),
+    "silent": (
+        conversation("<image>\nWhat?", " ", "And?", "\n", image=True),
+        r"record 7: all answers are empty: found '<image>\\nWhat\?\\n \\nAnd\?\\n\\n', tokens \[<image> .+\], wanted "
+        r"an answer with something in it\. Take the record out",
+    ),
 }
 
 
@@ -297,7 +309,39 @@ def test_conversation_without_an_answer_left_shows_text_and_tokens(tokenizer: An
     with pytest.raises(RenderingError, match=message) as caught:
         renderer.check(record)
     assert caught.value.reason == "no_answer_left"
+    assert isinstance(caught.value, NoAnswerError)
     renderer.check(conversation("Is it?", "Yes. " * 300))
+
+
+@pytest.mark.parametrize("rendering", ["chat", "plain"])
+def test_conversations_without_an_answer_are_told_from_ill_formed_ones(tokenizer: Any, rendering: str) -> None:
+    renderer = ConversationRenderer(tokenizer, num_image_tokens=2, rendering=rendering)
+    with pytest.raises(NoAnswerError) as caught:
+        renderer(conversation("Hi", ""))
+    assert caught.value.reason == "empty_answers"
+    with pytest.raises(RenderingError) as ill_formed:
+        renderer(conversation("Hi", "Red.<|eot_id|>"))
+    assert not isinstance(ill_formed.value, NoAnswerError)
+
+
+def test_answers_that_may_be_cut_are_told_by_the_bytes_of_questions(tokenizer: Any) -> None:
+    """No record that the cut leaves nothing of may be missed; without a picture there is as much more room."""
+    cutting = ConversationRenderer(tokenizer, num_image_tokens=9, max_length_tokens=120)
+    for has_image in (True, False):
+        for length in range(90):
+            record = conversation("é" * length + "<image>" * has_image, "Red.", image=has_image)
+            num_bytes = np.array([len(record.turns[0].text.encode())])
+            try:
+                cutting(record)
+            except NoAnswerError:
+                assert cutting.may_cut_answers(num_bytes, np.array([has_image]))[0], length
+    few, many = np.array([40, 40]), np.array([400, 400])
+    pictures = np.array([True, False])
+    assert not cutting.may_cut_answers(few, pictures).any() and cutting.may_cut_answers(many, pictures).all()
+    between = np.array([120 - cutting._num_tokens_before_answer] * 2)
+    assert cutting.may_cut_answers(between, pictures).tolist() == [True, False]
+    whole = ConversationRenderer(tokenizer, num_image_tokens=9)
+    assert not whole.may_cut_answers(many, pictures).any()
 
 
 def test_check_tokenizes_only_doubtful_records(tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:

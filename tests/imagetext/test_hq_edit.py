@@ -92,10 +92,11 @@ def test_a_killed_conversion_continues_and_ends_in_the_same_bytes(
     with pytest.raises(KeyboardInterrupt):
         convert(source, tmp_path / "out")
     assert not (tmp_path / "out" / "hq_edit.json").exists()
+    (tmp_path / "out" / "images" / "00002.tar.partial-1").write_bytes(b"half a shard")
     convert(source, tmp_path / "out")
     assert written == [0, 1, 2, 2, 3, 4]
     files = sorted(path.relative_to(tmp_path / "whole") for path in (tmp_path / "whole").rglob("*") if path.is_file())
-    assert len(files) == 5 * 3 + 2
+    assert len(files) == 5 * 3 + 2 == sum(path.is_file() for path in (tmp_path / "out").rglob("*"))
     for file in files:
         assert (tmp_path / "out" / file).read_bytes() == (tmp_path / "whole" / file).read_bytes(), file
 

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from torchvision.transforms import v2
 
+from imagetext import transforms
 from imagetext.transforms import (
     CLIP_MEAN_COLOUR,
     center_crop_flip,
@@ -48,6 +49,19 @@ def test_published_processor_pads_as_training_does(size: tuple[int, int]) -> Non
     ours = pad_to_square(image, 32)
     assert np.array_equal(ours, theirs[0])
     assert np.abs(ours.astype(int) - theirs[1].astype(int)).max() <= 1
+
+
+def test_pad_to_square_shrinks_what_is_too_long_before_it_pads(monkeypatch: pytest.MonkeyPatch) -> None:
+    image = picture(7, 960, 120)
+    whole = pad_to_square(image, 32).astype(int)
+    monkeypatch.setattr(transforms, "MAX_PADDED_SIDE_PX", 320)
+    sides = []
+    monkeypatch.setattr(
+        Image, "new", lambda mode, size, fill, new=Image.new: (sides.append(size), new(mode, size, fill))[1]
+    )
+    shrunk = pad_to_square(image, 32).astype(int)
+    assert sides == [(320, 320)]
+    assert np.abs(shrunk - whole).mean() < 2
 
 
 def test_pad_to_square_fills_with_the_clip_mean() -> None:

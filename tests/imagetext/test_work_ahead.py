@@ -10,6 +10,7 @@ from multiprocessing.connection import Connection
 
 import pytest
 
+import imagetext.work_ahead as work_ahead_module
 from imagetext.work_ahead import work_ahead
 from runtime.errors import UserError
 from tests.processes import descendants, wait_until
@@ -78,6 +79,14 @@ def test_a_dead_process_is_an_error_at_once() -> None:
 def _stopped_trainer(told: Connection) -> None:
     """Read results in a group of its own, on after its group was told to stop."""
     os.setsid()
+    start_worker = work_ahead_module._start_worker
+
+    def start_late(parent: int, worker_index: int) -> None:
+        """Have the second worker still in its trainer's group when the group is told to stop."""
+        time.sleep(worker_index * 0.5)
+        start_worker(parent, worker_index)
+
+    work_ahead_module._start_worker = start_late
     stopped: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, _: stopped.append(number))
     results = work_ahead(lambda number: number, count(), 2)

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from imagetext.chat_templates import LLAMA3
 from imagetext.conversations import PAPER_PROMPT
@@ -29,14 +29,16 @@ SHAPES = {
 }  # fmt: skip
 
 
-def write_llama(folder: Path, *, chat_template: str | None = LLAMA3.plain, **changes: Any) -> Path:
+def write_llama(
+    folder: Path, *, chat_template: str | None = LLAMA3.plain, dtype: torch.dtype = torch.float32, **changes: Any
+) -> Path:
     """Write a tiny LLaMA-3 with grouped heads and its tokenizer, which knows neither `<image>` nor `<pad>`."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
     write_base_tokenizer(folder, chat_template)
     torch.manual_seed(1)
     shapes = {**SHAPES, "rope_theta": ROTARY_BASE, "vocab_size": NUM_TOKENS, **changes}
-    LlamaForCausalLM(LlamaConfig(**shapes)).save_pretrained(folder)
+    nn.Module.to(LlamaForCausalLM(LlamaConfig(**shapes)), dtype).save_pretrained(folder)
     return folder
 
 

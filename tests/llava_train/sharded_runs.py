@@ -1,6 +1,6 @@
 """Tiny captioner runs on two ranks, several in one start of torchrun.
 
-torchrun --nproc-per-node 2 -m tests.llava_train.sharded_runs ROOT OUTPUT SHARDING[:KILL_AFTER_UPDATES] ...
+torchrun --nproc-per-node 2 -m tests.llava_train.sharded_runs ROOT OUTPUT SHARDING[+KIND][:KILL_AFTER_UPDATES] ...
 """
 
 import dataclasses
@@ -10,50 +10,83 @@ from pathlib import Path
 from typing import Any, Literal
 
 from llava_train import phases
-from llava_train.config import FineTuneConfig, PhaseConfig
+from llava_train.config import FineTuneConfig, LoraConfig, PhaseConfig, PhaseName
 from runtime.atomic import write_json
 from runtime.entry import run_entry
+from runtime.loop_config import LoopConfig
 from tests.llava_train import tiny
 from tests.runtime.sharded_jobs import TINY_BUCKETS
 
 Sharding = Literal["none", "zero2", "zero3", "fsdp2"]
+Kind = Literal["plain", "lora", "paper", "full"]
+"""plain: all of a small model in float32, a conversation a microbatch; lora: adapters instead; paper and full: what
+configs/llava/paper.yaml does with a published model in bfloat16, and what its header says of full fine-tuning.
+"""
 
 
 class Killed(BaseException):
     """Stands for SIGKILL: nothing catches it."""
 
 
-def sharded_config(root: Path, output_dir: Path, sharding: Sharding) -> FineTuneConfig:
-    """Return a run of alignment and of instructions mixed with text alone, one conversation a rank and update.
+def sharded_config(root: Path, output_dir: Path, sharding: Sharding, kind: Kind = "plain") -> FineTuneConfig:
+    """Return a run of one kind under one sharding, with data that mix pictures and text alone.
 
-    Neighbours in length are one with a picture and one without, so that every update gives a rank text alone.
+    The published model is in `root / "llama"`.
     """
     write_json(root / "data" / "mixed.json", [_mixed(index) for index in range(12)])
-    base = tiny.config(root, output_dir, num_updates=6)
     settings: dict[str, Any] = {"sharding": sharding}
     if sharding in ("zero2", "zero3"):
         settings["deepspeed_config"] = root / "deepspeed.json"
         (root / "deepspeed.json").write_text(json.dumps(TINY_BUCKETS))
-    loop = dataclasses.replace(base.align.loop, batch_size=2, microbatch_size=1, **settings)
+    if kind in ("plain", "lora"):
+        return _small(tiny.config(root, output_dir, num_updates=6), settings, kind)
+    return _like_the_paper(tiny.pretrained_config(root, output_dir, root / "llama"), settings, kind)
 
-    def with_loop(phase: PhaseConfig, **changes: Any) -> PhaseConfig:
-        return dataclasses.replace(phase, loop=loop, short_first=None, **changes)
+
+def _small(base: FineTuneConfig, settings: dict[str, Any], kind: Kind) -> FineTuneConfig:
+    """Return a run of alignment and of instructions, one conversation a rank and update.
+
+    Neighbours in length are one with a picture and one without, so that every update gives a rank text alone.
+    """
+    loop = dataclasses.replace(base.align.loop, batch_size=2, microbatch_size=1, **settings)
+    lora = LoraConfig(rank=4, alpha=8, dropout=0.1) if kind == "lora" else None
+    return _with(base, loop, ["align", "instruct"], tuned={"conversations": ["mixed.json"], "lora": lora})
+
+
+def _like_the_paper(base: FineTuneConfig, settings: dict[str, Any], kind: Kind) -> FineTuneConfig:
+    """Return a run in bfloat16, of packed rows and recomputed blocks, in which adapters follow on merged adapters."""
+    precision: dict[str, Any] = {"precision": "bf16", "frozen_weights": "bf16"}
+    loop = dataclasses.replace(base.align.loop, batch_size=4, microbatch_size=2, **precision, **settings)
+    lean: dict[str, Any] = {"packing": True, "gradient_checkpointing": True}
+    lora = LoraConfig(rank=4, alpha=8, dropout=0.05) if kind == "paper" else None
+    tuned = {"conversations": ["mixed.json"], "trainable": ["projector", "language_model"], "lora": lora}
+    return _with(base, loop, ["align", "instruct", "detail"], tuned=tuned, **lean)
+
+
+def _with(
+    base: FineTuneConfig, loop: LoopConfig, phases: list[PhaseName], *, tuned: dict[str, Any], **all_phases: Any
+) -> FineTuneConfig:
+    """Return a config with other settings for all phases, and some for those after alignment."""
+
+    def change(phase: PhaseConfig, **changes: Any) -> PhaseConfig:
+        return dataclasses.replace(phase, loop=loop, short_first=None, **all_phases, **changes)
 
     return dataclasses.replace(
         base,
-        phases=["align", "instruct"],
-        language=with_loop(base.language),
-        align=with_loop(base.align),
-        instruct=with_loop(base.instruct, conversations=["mixed.json"]),
-        detail=with_loop(base.detail),
+        phases=phases,
+        language=change(base.language),
+        align=change(base.align),
+        instruct=change(base.instruct, **tuned),
+        detail=change(base.detail, **tuned),
     )
 
 
 def _mixed(index: int) -> dict[str, object]:
-    # By length: picture, text, text, picture, and so on, for either rank to come first.
+    # By length: picture, text, text, picture, and so on, for either rank to come first. Where there is no picture, the
+    # question is as much longer as four patches count in the reading order.
     has_picture = index % 4 in (0, 3)
     turns = [
-        {"from": "human", "value": ("<image>\n" if has_picture else "") + "What is it?"},
+        {"from": "human", "value": "<image>\nWhat is it?" if has_picture else "What is it? Tell the colour"},
         {"from": "gpt", "value": " ".join(["red"] * 3 * (index + 1))},
     ]
     image = {"image": f"{index}.png"} if has_picture else {}
@@ -78,12 +111,13 @@ def kill_after(num_updates: int) -> None:
 def main() -> None:
     root, output = Path(sys.argv[1]), Path(sys.argv[2])
     for run in sys.argv[3:]:
-        sharding, _, num_updates = run.partition(":")
-        name = f"{sharding}-killed" if num_updates else sharding
+        engine, _, num_updates = run.partition(":")
+        sharding, _, kind = engine.partition("+")
+        name = f"{engine}-killed" if num_updates else engine
         if num_updates:
             kill_after(int(num_updates))
         try:
-            phases.fine_tune(sharded_config(root, output / name, sharding))  # type: ignore[arg-type]
+            phases.fine_tune(sharded_config(root, output / name, sharding, kind or "plain"))  # type: ignore[arg-type]
         except Killed:
             continue
 

@@ -82,6 +82,13 @@ def test_text_alone_costs_a_frozen_language_model_no_backward_pass() -> None:
     assert sum(work.backward.values()) == 0 and work.forward["vision tower"] == 0
 
 
+def test_a_part_that_does_not_move_costs_what_a_frozen_one_does() -> None:
+    frozen, still = small_llava(), small_llava()
+    freeze(frozen, phase("projector"))
+    freeze(still, replace(phase("projector", "vision_tower"), vision_tower_learning_rate_multiplier=0.0))
+    assert CaptionerCost(still).of(Content.of_sample(20, 3, 1)) == CaptionerCost(frozen).of(Content.of_sample(20, 3, 1))
+
+
 def batch(num_samples: int, num_text: int, *, with_images: bool) -> ConversationBatch:
     """Return rows without padding, whose last three tokens are answers."""
     image = [IMAGE_ID] * TOKENS_PER_IMAGE if with_images else []

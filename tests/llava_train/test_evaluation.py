@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -119,23 +120,60 @@ def test_killed_between_measurements_and_continued_tells_the_same(
         assert rows_of(folders[0], name) == rows_of(folders[1], name)
 
 
-def test_pictures_without_a_scene_are_refused(tmp_path: Path) -> None:
+def below(data: Path, root: Path) -> FineTuneConfig:
+    """Return a run that reads below another data folder."""
+    return dataclasses.replace(tiny.config(root, data / "run"), data=data)
+
+
+def test_pictures_without_a_scene_are_refused(root: Path, tmp_path: Path) -> None:
     picture = BytesIO()
     Image.new("RGB", (8, 8)).save(picture, "JPEG")
     write_shard(tmp_path / "web", 0, [ShardRow(key=make_key(0, 0), image=picture.getvalue(), caption="A thing.")])
     with pytest.raises(UserError, match=r"000000000: a sample without its scene: wanted scene in \.json"):
-        read_heldout(HeldoutConfig(scenes=Path("web")), tmp_path, tmp_path, GEOMETRY)
+        read_heldout(below(tmp_path, root), HeldoutConfig(scenes=Path("web")), GEOMETRY)
 
 
 def test_missing_and_damaged_inputs_are_named(root: Path, tmp_path: Path) -> None:
-    config = HeldoutConfig(conversations="detail.json")
+    config, heldout = below(tmp_path, root), HeldoutConfig(conversations="detail.json")
     with pytest.raises(UserError, match=r"detail\.json: no held-out conversations"):
-        read_heldout(config, tmp_path, tmp_path, GEOMETRY)
-    with pytest.raises(UserError, match=r"0\.png: a held-out picture is missing"):
-        read_heldout(config, root / "data", tmp_path, GEOMETRY)
-    (tmp_path / "0.png").write_bytes(b"no picture")
-    with pytest.raises(UserError, match=r"0\.png: a held-out picture is damaged"):
-        read_heldout(config, root / "data", tmp_path, GEOMETRY)
+        read_heldout(config, heldout, GEOMETRY)
+    shutil.copy(root / "data" / "detail.json", tmp_path)
+    with pytest.raises(UserError, match=r"images/0\.png: a held-out picture is missing: found missing: "):
+        read_heldout(config, heldout, GEOMETRY)
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "0.png").write_bytes(b"no picture")
+    with pytest.raises(UserError, match=r"images/0\.png: a held-out picture is damaged: found not_an_image"):
+        read_heldout(config, heldout, GEOMETRY)
+
+
+@pytest.mark.parametrize("naming", ["heldout/{tar}/{key}", "heldout/{tar}/{key}.png"])
+def test_pictures_in_shards_are_measured_on_as_those_in_folders(root: Path, tmp_path: Path, naming: str) -> None:
+    """The shards are the held-out file's own: no training conversation names them."""
+    heldout = HeldoutConfig(conversations="detail.json", num_samples=5)
+    plain = read_heldout(tiny.config(root, tmp_path / "run"), heldout, GEOMETRY)
+    folder = tmp_path / "images" / "heldout"
+    pictures = [(root / "data" / "images" / f"{number}.png").read_bytes() for number in range(5)]
+    records = json.loads((root / "data" / "detail.json").read_text())[:5]
+    for shard, rows in enumerate((range(3), range(3, 5))):
+        write_shard(
+            folder,
+            shard,
+            [
+                ShardRow(key=make_key(shard, row), image=pictures[number], extension="png", caption="A thing.")
+                for row, number in enumerate(rows)
+            ],
+        )
+        for row, number in enumerate(rows):
+            records[number]["image"] = naming.format(tar=f"{shard:05d}.tar", key=make_key(shard, row))
+    (tmp_path / "detail.json").write_text(json.dumps(records))
+    packed = read_heldout(below(tmp_path, root), heldout, GEOMETRY)
+    assert [sample.conversation.turns for sample in packed] == [sample.conversation.turns for sample in plain]
+    for one, other in zip(packed, plain, strict=True):
+        assert one.pixels is not None and other.pixels is not None and (one.pixels == other.pixels).all()
+    records[4]["image"] = "heldout/00001.tar/000010009"
+    (tmp_path / "detail.json").write_text(json.dumps(records))
+    with pytest.raises(UserError, match=r"images/heldout/00001\.tar/000010009: a held-out picture is missing"):
+        read_heldout(below(tmp_path, root), heldout, GEOMETRY)
 
 
 @pytest.mark.parametrize(

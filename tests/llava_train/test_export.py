@@ -177,9 +177,10 @@ def test_processor_renders_the_prompt_as_training_does(export: Path, wide_image:
     processor = AutoProcessor.from_pretrained(export)
     message = {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": PAPER_PROMPT}]}
     text = processor.apply_chat_template([message], add_generation_prompt=True)
-    inputs = processor(images=wide_image, text=text, add_special_tokens=False, return_tensors="pt")
     expected = render_prompt(PAPER_PROMPT, processor.tokenizer, tiny.NUM_IMAGE_TOKENS)
-    assert inputs["input_ids"][0].tolist() == expected
+    for options in ({}, {"add_special_tokens": False}):
+        inputs = processor(images=wide_image, text=text, return_tensors="pt", **options)
+        assert inputs["input_ids"][0].tolist() == expected
 
 
 def test_transformers_generates_what_our_decoder_does(export: Path) -> None:
@@ -213,7 +214,8 @@ model = LlavaForConditionalGeneration.from_pretrained(sys.argv[1])
 processor = AutoProcessor.from_pretrained(sys.argv[1])
 message = {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "Describe."}]}
 text = processor.apply_chat_template([message], add_generation_prompt=True)
-inputs = processor(images=Image.open(sys.argv[2]), text=text, add_special_tokens=False, return_tensors="pt")
+inputs = processor(images=Image.open(sys.argv[2]), text=text, return_tensors="pt")
+assert (inputs["input_ids"] == processor.tokenizer.bos_token_id).sum() == 1
 out = model.generate(**inputs, max_new_tokens=8)
 assert not [name for name in sys.modules if name.split(".")[0] in ("llava_train", "imagetext", "runtime")]
 print("caption:", processor.decode(out[0, inputs["input_ids"].shape[1]:], skip_special_tokens=True))

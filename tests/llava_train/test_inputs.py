@@ -9,9 +9,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from llava_train import phases
+from llava_train import phases, weight_identity
 from llava_train.config import FineTuneConfig
-from llava_train.inputs import FILE_NAME
+from llava_train.inputs import FILE_NAME, fingerprints
 from runtime.errors import UserError
 from tests.llava_train import tiny
 
@@ -74,6 +74,18 @@ def test_other_inputs_are_refused(moved: FineTuneConfig, change, name: str, stop
     message = rf"was started on another {name}: found \w{{64}}, wanted \w{{64}}\. Give back the (data|vision_tower)"
     with pytest.raises(UserError, match=message):
         phases.fine_tune(moved)
+
+
+def test_a_large_file_of_weights_is_told_from_another_by_a_sample(
+    moved: FineTuneConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(weight_identity, "WHOLE_BYTES", 1024)
+    weights = ["vision_tower/model.safetensors"]
+    before = fingerprints(moved)
+    assert [name for name, value in before.items() if value.startswith("sampled-")] == weights
+    double_weights(moved)
+    after = fingerprints(moved)
+    assert [name for name in before if before[name] != after[name]] == weights
 
 
 def test_same_inputs_elsewhere_continue(moved: FineTuneConfig, export: Path) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from llava_train.config import FineTuneConfig
+from llava_train.config import PHASES, FineTuneConfig
 from llava_train.model import load_captioner
 from llava_train.phases import fine_tune
 from runtime.config import parse
@@ -53,5 +53,6 @@ def test_command_of_own_preset_parses(monkeypatch: pytest.MonkeyPatch) -> None:
     assert words[:3] == ["python", "-m", "llava_train"]
     config = parse(FineTuneConfig, words[3:], prog="llava_train", description="")
     assert config.phases == ["align", "detail"]
+    assert not [name for name in PHASES if "vision_tower" in config.phase(name).trainable], "a trained CLIP stays"
     assert config.align.short_first is None and config.detail.short_first is None
     assert tiny.NUM_IMAGE_TOKENS < 576 < config.language_model.max_length_tokens

@@ -90,6 +90,6 @@ def test_images_follow_their_samples() -> None:
     assert batch.images[:, 0, 0, 0].tolist() == [4, 2, 3]
 
 
-def test_sample_longer_than_a_row_is_the_source_s_to_leave_out() -> None:
-    with pytest.raises(AssertionError, match="leaves out what is too long"):
+def test_sample_longer_than_a_row_is_the_renderer_s_to_cut() -> None:
+    with pytest.raises(AssertionError, match="cut when it is rendered"):
         pack([9], 8)

@@ -133,6 +133,13 @@ def test_negative_learning_rate_of_the_tower_is_refused(root: Path, multiplier: 
         dataclasses.replace(detail, vision_tower_learning_rate_multiplier=multiplier)
 
 
+@pytest.mark.parametrize("part", ["vision_tower", "projector"])
+def test_learning_rate_of_a_frozen_part_is_refused(root: Path, part: str) -> None:
+    language = tiny.config(root, root).language
+    with pytest.raises(UserError, match=f"a learning rate for a frozen part: found 0.5, wanted 1, or {part} in"):
+        dataclasses.replace(language, **{f"{part}_learning_rate_multiplier": 0.5})
+
+
 def test_folder_of_another_config_is_refused(export: Path, root: Path) -> None:
     other = dataclasses.replace(tiny.config(root, export.parent), seed=1)
     with pytest.raises(UserError, match=r"differing in 'seed': found 0, wanted 1"):

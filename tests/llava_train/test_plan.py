@@ -83,6 +83,15 @@ def test_memory_of_one_gpu_by_hand() -> None:
     assert state(memory) == (2 * (ALL - PROJECTOR) + 4 * PROJECTOR, 2 * PROJECTOR, 0, 4 * PROJECTOR, 8 * PROJECTOR)
 
 
+def test_replicas_average_gradients_through_copies_of_them() -> None:
+    one, two = (
+        plan_phase(load(FineTuneConfig, CONFIGS / "small.yaml", overrides=[f"--plan.num_gpus={num}"]), "align").memory
+        for num in (1, 2)
+    )
+    assert two.gradients == 2 * one.gradients == 2 * 4 * PROJECTOR
+    assert state(two)[:3] == state(one)[:3] and two.optimizer == one.optimizer
+
+
 def test_memory_under_fsdp2_by_hand() -> None:
     memory = planned("instruct", "--instruct.lora=null", "--instruct.loop.sharding=fsdp2").memory
     trained = PROJECTOR + GROWN
@@ -93,6 +102,17 @@ def test_memory_under_fsdp2_by_hand() -> None:
     # Two blocks and what belongs to none, in bfloat16; gradients of a block and of that, in bfloat16 and float32.
     gathered = 2 * (2 * block + outside) + (2 + 4) * (block + outside_trained)
     assert state(memory) == ((4 * trained + 2 * VISION) / 8, 0, gathered, 4 * trained / 8, 8 * trained / 8)
+
+
+def test_host_memory_by_hand() -> None:
+    """Of each process, however many share the model out: what trains in float32 and bfloat16, the rest in bfloat16."""
+    trained = PROJECTOR + ADAPTERS
+    assert planned("instruct").host_bytes == (4 + 2) * trained + 2 * (ALL + ADAPTERS - trained)
+    alone = plan_phase(load(FineTuneConfig, CONFIGS / "small.yaml"), "align")
+    assert alone.host_bytes == 4 * PROJECTOR + 2 * (ALL - PROJECTOR)
+    full = (4 + 2) * (PROJECTOR + GROWN) + 2 * VISION
+    assert planned("instruct", *FULL).host_bytes == planned("instruct", *FULL, "--plan.num_gpus=16").host_bytes == full
+    assert f"| {full / 2**30:.1f} |\n" in describe(paper(*FULL))
 
 
 def test_more_gpus_share_more_and_checkpointing_keeps_less() -> None:
@@ -149,9 +169,11 @@ def test_an_unknown_model_is_refused_by_its_field() -> None:
         parameter_counts(replace(paper(), vision_tower=Path("some/tower")))
 
 
-def test_gpus_that_share_no_batch_are_refused() -> None:
+def test_gpus_that_share_no_batch_are_refused_as_training_would() -> None:
     with pytest.raises(UserError, match=r"batch_size: does not divide over the GPUs: found 256.*plan's 7 GPUs"):
         plan_phase(paper("--plan.num_gpus=7"), "align")
+    with pytest.raises(UserError, match=r"wanted a multiple of 512 \(the plan's 16 GPUs x microbatches of 32\)"):
+        plan_phase(paper("--plan.num_gpus=16"), "align")
 
 
 @pytest.mark.parametrize(

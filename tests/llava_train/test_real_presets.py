@@ -28,6 +28,7 @@ def test_the_recipe_is_llavas(preset: str) -> None:
         assert phase.loop.schedule == "cosine" and phase.loop.weight_decay == 0 and phase.loop.precision == "bf16"
         assert phase.loop.warmup_updates == -(-3 * phase.loop.num_updates // 100)
     assert config.longest_sequence_tokens == 2048 and config.pad_images
+    assert config.num_workers == 4, "pictures are decoded beside the training"
     # Both pictures of 200,000 edits, once.
     assert detail.loop.num_updates * detail.loop.batch_size == 400_000
 

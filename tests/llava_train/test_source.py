@@ -14,6 +14,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -24,9 +25,10 @@ from imagetext.shards import ShardRow, make_key, write_shard
 from llava_train import source as module
 from llava_train.batch import ConversationBatch, collate
 from llava_train.config import FineTuneConfig, ShortFirstConfig
-from llava_train.corpus import PhaseConversations, open_pictures, read_corpus
+from llava_train.corpus import PhaseConversations, files_of, open_pictures, read_corpus
+from llava_train.order import epoch_order
 from llava_train.pixels import PixelGeometry
-from llava_train.source import ConversationSource
+from llava_train.source import ConversationSource, approximate_lengths
 from runtime.errors import UserError
 from runtime.loop_config import LoopConfig
 from tests.llava_train import tiny
@@ -80,10 +82,11 @@ def source(data: Path, cache: Path, **options: Any) -> ConversationSource:
     corpus = read_corpus(config)
     return ConversationSource(
         conversations=corpus["detail"],
-        pictures=open_pictures(config, corpus),
+        pictures=open_pictures(config, files_of(corpus)),
         render=given.get("render", render),
         collate=partial(collate, pad_id=0),
         geometry=GEOMETRY,
+        num_image_tokens=given.get("num_image_tokens", 4),
         loop=LoopConfig(num_updates=9, batch_size=6, microbatch_size=3, learning_rate=1.0),
         max_bad_share=given["max_bad_share"],
         seed_parts=(0, "detail"),
@@ -224,6 +227,50 @@ def test_a_budget_ends_in_the_same_words_for_any_number_of_workers(
     assert said.endswith("found 3 of 27, wanted at most 0.2%. Repair the data, or raise max_bad_share.")
 
 
+def test_one_of_many_ranks_stops_when_more_of_its_own_part_is_bad(data: Path, tmp_path: Path) -> None:
+    """Ranks do not hear of each other's bad samples, and still may not lose many times what one process may."""
+
+    def render_none(record: Conversation) -> Rendered:
+        raise RenderingError("text holds a special token", reason="special_token")
+
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "many.jsonl").write_text("\n".join(json.dumps(said(number, None)) for number in range(4000)))
+    options = {"conversations": ["many.jsonl"], "render": render_none, "max_bad_share": 0.01}
+    # 1 % of the part, and three standard deviations of it; in all 40 may be bad.
+    found = r"found 20 of the 1000 that are read by one of 4 processes, wanted at most 1\.0%"
+    with pytest.raises(UserError, match=found):
+        flat(source(tmp_path / "data", tmp_path, **options), 0, 40, rank=1, world=4)
+
+
+def test_counts_of_all_ranks_make_one_audit(damaged: Path, tmp_path: Path) -> None:
+    whole, ranks = source(damaged, tmp_path), [source(damaged, tmp_path) for _ in range(2)]
+    flat(whole, 0, 9)
+    for rank, one in enumerate(ranks):
+        flat(one, 0, 9, rank=rank, world=2)
+    assert ranks[0].audit() != whole.audit()
+    ranks[0].load_state_dict([one.state_dict() for one in ranks])
+    assert ranks[0].audit() == whole.audit()
+
+
+def test_a_text_stands_beside_pictures_of_as_many_tokens(data: Path, tmp_path: Path) -> None:
+    """Not beside those of as many letters: it would be padded by a picture's tokens."""
+    num_mixed = []
+    for num_image_tokens in (0, 500):
+        batches = flat(source(data, tmp_path, num_image_tokens=num_image_tokens), 0, 4)
+        num_mixed.append(sum(batch.images is not None and len(batch.images) < len(batch.keys) for batch in batches))
+    # The first epoch's 20 pictures and 7 texts in microbatches of 3: apart, at most one holds both.
+    assert num_mixed[0] > 1 >= num_mixed[1]
+
+
+@pytest.mark.parametrize("about_images", [True, False])
+def test_samples_that_all_have_a_picture_or_none_keep_the_order_of_their_letters(about_images: bool) -> None:
+    num_characters = np.random.default_rng(0).integers(5, 60, 400).astype(np.int32)
+    lengths = approximate_lengths(num_characters, np.full(400, about_images), 576)
+    assert epoch_order(lengths, 8, 0, "detail", epoch=1).tolist() == (
+        epoch_order(num_characters, 8, 0, "detail", epoch=1).tolist()
+    )
+
+
 def test_conversations_that_can_not_be_rendered_are_bad_samples(data: Path, tmp_path: Path) -> None:
     def render_some(record: Conversation) -> Rendered:
         if record.id == "text-3":
@@ -310,8 +357,8 @@ def test_conversations_of_several_files_are_one_sequence(data: Path, tmp_path: P
     assert both.has_image.tolist() == [False] * 7 + [True] * 20 + [False] * 7
     with pytest.raises(IndexError):
         both[34]
-    assert [record.id for record in both.spread(4)] == ["text-0", "2", "11", "text-0"]
-    assert list(both.spread(34)) == list(both.spread(1000)) == list(both)
+    assert [both[place].id for place in both.spread(4)] == ["text-0", "2", "11", "text-0"]
+    assert list(both.spread(34)) == list(both.spread(1000)) == list(range(34))
 
 
 @pytest.mark.parametrize(

@@ -282,3 +282,30 @@ def test_a_rank_that_fails_to_write_its_part_leaves_no_checkpoint(tmp_path):
             tmp_path, update=200, weights={}, training_state={}, data_fingerprint="toy", keep_last=1, add_parts=fail
         )
     assert [path.name for path in tmp_path.iterdir()] == ["step-0000100"]
+
+
+def test_a_weight_takes_over_the_type_it_was_saved_in(tmp_path):
+    """Trained in float32 and saved, it is not rounded on its way into a model that was published in bfloat16."""
+    model = ToyModel()
+    saved = save_plain(tmp_path, model)
+    narrow = ToyModel().bfloat16()
+    load_into(narrow, saved)
+    torch.testing.assert_close(dict(narrow.state_dict()), dict(model.state_dict()), rtol=0, atol=0)
+
+
+def test_what_is_equal_already_is_not_written(tmp_path):
+    """Where it lies is then still the file that all processes of a machine share."""
+    torch.manual_seed(1)
+    published, changed = tmp_path / "published.safetensors", ToyModel()
+    safetensors.torch.save_file(weights_of(changed), published)
+    model = ToyModel()
+    mapped = safetensors.torch.load_file(published)
+    for name, parameter in model.named_parameters():
+        parameter.data = mapped[name]
+    with torch.no_grad():
+        changed.head.bias += 1
+    before = {name: (tensor.data_ptr(), tensor._version) for name, tensor in model.state_dict().items()}
+    load_into(model, save_plain(tmp_path, changed))
+    after = {name: (tensor.data_ptr(), tensor._version) for name, tensor in model.state_dict().items()}
+    assert {name for name in before if before[name] != after[name]} == {"head.bias"}
+    torch.testing.assert_close(dict(model.state_dict()), dict(changed.state_dict()), rtol=0, atol=0)

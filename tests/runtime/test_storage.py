@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from runtime.engine import Engine
 from runtime.errors import UserError
-from runtime.storage import set_storage_types
+from runtime.storage import leave_files, set_storage_types
 from runtime.training import Training
 from tests.runtime.sharded_jobs import BlockModel, JobSource, train_blocks
 from tests.runtime.toys import TASKS, ToyModel, ToySource, loop_config
@@ -66,6 +66,34 @@ def test_frozen_matrices_are_halved_and_trained_weights_come_back_to_float32():
     assert torch.equal(model.blocks[1].norm.weight, norm)
     set_storage_types(model, "fp32")
     assert {p.dtype for p in model.parameters()} == {torch.float32}
+
+
+def map_weights(model, file):
+    """Save a model's weights and let it use them where they lie in the file."""
+    save_file({name: parameter.detach() for name, parameter in model.named_parameters()}, file)
+    mapped = load_file(file)
+    for name, parameter in model.named_parameters():
+        parameter.data = mapped[name]
+
+
+def test_weights_leave_the_file_they_lie_in(tmp_path):
+    """As they must before a CPU computes with them: sums differ with the address."""
+    model = BlockModel()
+    wanted = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+    map_weights(model, tmp_path / "weights.safetensors")
+    in_file = {parameter.data_ptr() for parameter in model.parameters()}
+    leave_files(model)
+    for name, parameter in model.named_parameters():
+        assert parameter.data_ptr() not in in_file and parameter.data_ptr() % 64 == 0
+        assert torch.equal(parameter, wanted[name])
+
+
+def test_a_cpu_trains_no_weights_in_a_file(tmp_path):
+    model = BlockModel()
+    map_weights(model, tmp_path / "weights.safetensors")
+    in_file = {parameter.data_ptr() for parameter in model.parameters()}
+    Engine(TASKS["token"](), model, loop_config(**WHOLE))
+    assert in_file.isdisjoint(parameter.data_ptr() for parameter in model.parameters())
 
 
 def test_lean_frozen_weights_train_nearly_alike(tmp_path):
