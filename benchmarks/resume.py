@@ -12,9 +12,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from runtime.tables import markdown_table
+
+if TYPE_CHECKING:
+    from recaption.config import RecaptionConfig
 
 ABOUT = """\
 A job of 130,000 shards of 10,000 rows, 1.3 billion rows, of which all but ten shards are finished: files have the names
@@ -118,11 +121,11 @@ def _write_ids(folder: Path, size: Size) -> None:
         pyarrow.parquet.write_table(pyarrow.table({"id": ids}), folder / f"{shard:05d}.parquet")
 
 
-def _config(folder: Path) -> Any:
+def _config(folder: Path) -> "RecaptionConfig":
     from recaption.config import RecaptionConfig
 
-    places = {"output_dir": folder / "side", "model": folder / "model"}
-    return RecaptionConfig(shards=str(folder / "shards"), device="cpu", **places)
+    shards, model = str(folder / "shards"), folder / "model"
+    return RecaptionConfig(output_dir=folder / "side", model=model, shards=shards, device="cpu")
 
 
 def _in_process(way: str, folder: Path) -> _Measured:

@@ -76,8 +76,10 @@ def _caption(config: RecaptionConfig, job: Job) -> None:
             totals.add(report)
             progress.advance()
             rate = num_rows / max(time.monotonic() - started, 1e-9)
-            facts = {"unit": report.name, "images": num_rows, "images_per_second": rate}
-            progress.show({**facts, "bottleneck": report.bottleneck or "none"})
+            held_up_by = report.bottleneck or "none"
+            progress.show(
+                {"unit": report.name, "images": num_rows, "images_per_second": rate, "bottleneck": held_up_by}
+            )
     if num_rows:
         print(f"{label}: {totals.describe()}")
 

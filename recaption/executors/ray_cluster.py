@@ -5,6 +5,7 @@ lost captioner had in flight is handed out again unless its mark is there. Sidec
 job's folder, which all nodes share; through Ray go names and counts.
 """
 
+import logging
 import sys
 import time
 from collections import Counter
@@ -79,7 +80,9 @@ class _Crew:
         self._captioners: list[_Captioner] = []
         self._num_started = 0
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-        self._feed = ray.remote(Feed).options(num_cpus=0, scheduling_strategy=here).remote(list(units))
+        feed: Any = ray.remote(Feed).options(num_cpus=0, scheduling_strategy=here)
+        # Handles of actors are Any: Ray gives their methods `remote` only once the class is decorated.
+        self._feed: Any = feed.remote(list(units))
 
     def reports(self) -> Iterator[UnitReport]:
         """Yield reports until every unit is finished or abandoned."""
@@ -105,7 +108,7 @@ class _Crew:
 
     def _fill_cluster(self) -> None:
         """Start captioners where nodes have room, while units wait for them."""
-        num_waiting = ray.get(self._feed.num_waiting.remote())
+        num_waiting: int = ray.get(self._feed.num_waiting.remote())
         limit = self._settings.captioners_max or sys.maxsize
         for node in ray.nodes():
             if not node["Alive"] or node["NodeID"] in self._refusals:
@@ -128,7 +131,7 @@ class _Crew:
         there = NodeAffinitySchedulingStrategy(node_id, soft=False)
         options = {"num_cpus": cpus, "num_gpus": gpus, "scheduling_strategy": there}
         config = config_of_a_captioner(self._config)
-        actor = ray.remote(RemoteCaptioner).options(**options).remote(config, self._num_started, self._feed)
+        actor: Any = ray.remote(RemoteCaptioner).options(**options).remote(config, self._num_started, self._feed)
         self._captioners.append(_Captioner(self._num_started, node_id, actor, actor.join.remote()))
         self._num_started += 1
 
@@ -237,7 +240,7 @@ def _connected(config: RecaptionConfig) -> Iterator[None]:
         num_cpus = config.workers * config.ray.cpus_per_captioner
         place = {"num_cpus": num_cpus, "include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES}
     try:
-        ray.init(**place, logging_level="warning")
+        ray.init(**place, logging_level=logging.WARNING)
     except ConnectionError as error:
         fix = "Start it by `ray start --head`, or leave ray.address out for a cluster of this machine alone."
         raise UserError("no Ray cluster", where="ray.address", found=config.ray.address, fix=fix) from error

@@ -17,7 +17,7 @@ from recaption.job import folder as job_folder
 from recaption.job import manifest as job_manifest
 from recaption.job.folder import open_job
 from recaption.job.manifest import MANIFEST, describe_job, join_job, read_manifest
-from recaption.job.marks import finished_names, list_folder
+from recaption.job.marks import UnitMark, finished_names, list_folder
 from runtime.errors import UserError
 from runtime.json_files import read_object
 from tests.recaption.job.made_jobs import caption, config_of, finished_job, run, write_shards
@@ -85,9 +85,12 @@ def test_a_start_opens_no_more_marks_of_a_long_job_than_it_compares(
     read: list[str] = []
     original = job_folder.read_unit_mark
     monkeypatch.setattr(job_folder, "_CHECKED_AT_START", 3)
-    monkeypatch.setattr(
-        job_folder, "read_unit_mark", lambda folder, name: (read.append(name), original(folder, name))[1]
-    )
+
+    def noted(folder: Path, name: str) -> UnitMark:
+        read.append(name)
+        return original(folder, name)
+
+    monkeypatch.setattr(job_folder, "read_unit_mark", noted)
     assert open_job(config).pending == []
     assert read == ["00000", "00002", "00004"]
 
@@ -126,7 +129,7 @@ def test_another_setting_is_refused_by_field(
     config: RecaptionConfig, field: str, value: object, found: str, wanted: str
 ) -> None:
     run(config)
-    other = dataclasses.replace(config, **{field: value})
+    other = dataclasses.replace(config, **{field: value})  # type: ignore[arg-type]
     with pytest.raises(
         UserError, match=f"another captioner's, differing in '{field}': found {found}.*wanted {re.escape(wanted)}"
     ):
