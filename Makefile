@@ -90,7 +90,7 @@ test-slow: $(READY) $(VLLM_READY)  ## the quick pipeline end to end, kills, two 
 	$(BIN)/pytest -m 'slow or vllm' --timeout 3600
 
 test-vllm: $(READY) $(VLLM_READY)  ## a published captioner loads in vLLM and says what it says in transformers
-	$(BIN)/pytest -m vllm tests/llava_train/test_vllm.py
+	$(BIN)/pytest -m vllm
 
 bench: $(READY)  ## side-by-side measurements
 	$(BIN)/python -m benchmarks
