@@ -83,8 +83,9 @@ format: $(READY)  ## rewrite the code in the house format
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+# A file's tests stay together, for they share what they make; one thread each, for processes take all cores.
 test: $(READY)  ## fast tests
-	$(BIN)/pytest
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --maxprocesses 8 --dist loadfile
 
 test-slow: $(READY) $(VLLM_READY)  ## the quick pipeline end to end, kills, two ranks, learning, vLLM
 	$(BIN)/pytest -m 'slow or vllm' --timeout 3600
