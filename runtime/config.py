@@ -30,6 +30,11 @@ _WRONG_VALUE = (
     r'Parser key "(?P<key>.+?)": Does not validate against any of the Union subtypes '
     r"Subtypes: \[(?P<wanted>.*?)\] Errors: .* Given value: (?P<found>.*)",
 )
+# What a config that may be left out says of its own field, between the library's words about the union
+_REFUSED_WITHIN = (
+    r"Does not validate against any of the Union subtypes Subtypes: \[.*?\] Errors: - "
+    r"(?P<said>(?P<where>[\w.]+): .*) - Expected a <class 'NoneType'> Given value type: .*"
+)
 
 
 def parse(schema: type[T], argv: Sequence[str] | None, *, prog: str, description: str) -> T:
@@ -79,7 +84,7 @@ def _parse(schema: type[T], argv: list[str], *, prog: str, description: str) -> 
     except UserError as error:
         raise _with_dotted_name(error, list(documentation)) from None
     except ValueError as error:
-        raise UserError(str(error)) from error
+        raise _with_dotted_name(_as_field_error(str(error)), list(documentation)) from error
     if values.print_config:
         print(to_yaml(config), end="")
         raise SystemExit(0)
@@ -124,6 +129,15 @@ def _as_user_error(message: str) -> UserError:
             where, found, wanted = match["key"], _plain_words(match["found"]), _plain_words(match["wanted"])
             return UserError("wrong value", where=where, found=found, wanted=wanted)
     return UserError(line, fix=_HELP_HINT)
+
+
+def _as_field_error(message: str) -> UserError:
+    match = re.fullmatch(_REFUSED_WITHIN, " ".join(message.split()))
+    if match is None:
+        return UserError(message)
+    error = UserError(match["said"])
+    error.where = match["where"]
+    return error
 
 
 def _plain_words(text: str) -> str:

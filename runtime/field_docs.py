@@ -5,7 +5,8 @@ import inspect
 import textwrap
 from dataclasses import fields, is_dataclass
 from itertools import pairwise
-from typing import get_type_hints
+from types import UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
 
 def attribute_docstrings(schema: type) -> dict[str, str]:
@@ -18,15 +19,21 @@ def attribute_docstrings(schema: type) -> dict[str, str]:
 
 
 def dotted_fields(schema: type, prefix: str = "") -> dict[str, str]:
-    """Return dotted field name -> docstring for a tree of nested dataclasses, in order."""
+    """Return dotted field name -> docstring for a tree of nested dataclasses, those that may be None included."""
     documentation, hints = attribute_docstrings(schema), get_type_hints(schema)
     result: dict[str, str] = {}
     for field in fields(schema):
         name = prefix + field.name
         result[name] = documentation.get(field.name, "")
-        if isinstance(hints[field.name], type) and is_dataclass(hints[field.name]):
-            result |= dotted_fields(hints[field.name], f"{name}.")
+        for part in _dataclasses_in(hints[field.name]):
+            result |= dotted_fields(part, f"{name}.")
     return result
+
+
+def _dataclasses_in(hint: Any) -> list[type]:
+    """Return the dataclass that a field is, or may be: `Part`, `Part | None`."""
+    members = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+    return [member for member in members if isinstance(member, type) and is_dataclass(member)]
 
 
 def _own_docstrings(schema: type) -> dict[str, str]:

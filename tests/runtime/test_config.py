@@ -42,6 +42,18 @@ class Inner:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Extra:
+    """A part that may be left out."""
+
+    height: int = 1
+    """How high."""
+
+    def __post_init__(self):
+        if self.height < 1:
+            raise UserError("out of range", where="height", found=self.height, wanted="1 or more")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Outer:
     """Everything."""
 
@@ -59,6 +71,8 @@ class Outer:
     """Yes or no."""
     phases: tuple[Phase, ...] = ()
     """Parts, in order."""
+    extra: Extra | None = None
+    """More."""
 
     def __post_init__(self):
         if sum(self.shares.values()) <= 0:
@@ -111,6 +125,7 @@ def test_later_files_win_and_replace_dictionaries(file, tmp_path):
         (["--limit=few"], "limit: wrong value: found few, wanted int or null"),
         (["--flag=perhaps"], "flag: wrong value: found perhaps, wanted bool"),
         (["--inner.width=0"], "inner.width: out of range: found 0, wanted 1 or more"),
+        (["--extra.height=0"], "extra.height: out of range: found 0, wanted 1 or more"),
         (["--shares.recaption=0"], "shares: all are zero"),
         (["stray"], "unrecognized arguments: stray. Run with --help to see the accepted fields."),
     ],
