@@ -16,20 +16,11 @@ from scipy.stats import norm, t
 from eval.outcomes import Outcome
 from runtime import seeds
 from runtime.errors import UserError
+from runtime.intervals import COVERAGE, Interval
 
-COVERAGE = 0.95
 REPLICATES = 1000
 _CHUNK = 100
 """Replicates drawn at a time; bounds memory at chunk x items x 8 bytes."""
-
-
-@dataclass(frozen=True)
-class Interval:
-    """An estimate with its 95 % interval."""
-
-    value: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True)

@@ -6,13 +6,14 @@ from pathlib import Path
 from statistics import fmean
 from typing import Literal
 
-from eval.bootstrap import Interval, Term, contrast_interval
+from eval.bootstrap import Term, contrast_interval
 from eval.contrasts import Declaration, DeclaredTerm, Finding, Test
 from eval.curves import PlateauReport, judge_plateau, read_metrics, series
 from eval.registry import Experiments, RunEntry
 from eval.results import Results
 from eval.runs import run_config, truncated_share
 from runtime.errors import UserError
+from runtime.intervals import Interval
 
 MIN_SEEDS = 2
 """A verdict needs at least this many training seeds."""

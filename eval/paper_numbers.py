@@ -92,12 +92,3 @@ TABLE_7: dict[str, tuple[float, ...]] = {
 
 TABLE_7_LARGE: tuple[float | None, ...] = (None, None, 25.14, 34.82, None, None)
 """DiT-L/2 trained on recaptions alone for one epoch (text of section 6); columns DIT_COLUMNS."""
-
-CAPTION_STATISTICS: dict[str, tuple[float | None, float | None]] = {
-    "mean length (words)": (10.22, 49.43),
-    "share of the union vocabulary (%)": (None, 82.86),
-    "CLIP-L score": (50.43, 49.57),
-    "LongCLIP-L score": (10.09, 89.91),
-    "GPT-4V rating (1-5)": (3.71, 4.14),
-}
-"""Section 4: (original, recaption). The two CLIP rows add up to 100, so they are shares of a two-way choice."""

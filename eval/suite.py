@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from eval.bootstrap import REPLICATES, Interval, item_interval
+from eval.bootstrap import REPLICATES, item_interval
 from eval.outcomes import Outcome, write_outcomes
 from eval.rows import Row, write_rows
 from runtime import atomic
 from runtime.errors import UserError
+from runtime.intervals import Interval
 from runtime.json_files import read_object
 
 

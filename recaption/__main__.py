@@ -7,6 +7,7 @@ from typing import Any
 from recaption.config import RecaptionConfig, StatusConfig, VerifyConfig
 from recaption.exchange.export_config import ExportConfig
 from recaption.exchange.import_config import ImportConfig
+from recaption.statistics.config import StatisticsConfig
 from runtime.config import parse
 from runtime.entry import run_entry
 from runtime.errors import UserError
@@ -17,6 +18,7 @@ VERBS = {
     "verify": "Check every sidecar of a job against its input. RUN: the job's folder.",
     "export": "Join finished captions with their pictures: as shards or a Hugging Face data set. RUN: a job's folder.",
     "import": "Make sidecars for one's own shards of the captions published as Recap-DataComp-1B.",
+    "statistics": "Measure captions beside those that rows came with: words, vocabulary, CLIP scores. RUN: a folder.",
 }
 CONFIGS: dict[str, type[Any]] = {
     "run": RecaptionConfig,
@@ -24,6 +26,7 @@ CONFIGS: dict[str, type[Any]] = {
     "verify": VerifyConfig,
     "export": ExportConfig,
     "import": ImportConfig,
+    "statistics": StatisticsConfig,
 }
 WORK = {
     "run": "recaption.verbs.run",
@@ -31,9 +34,10 @@ WORK = {
     "verify": "recaption.verbs.verify",
     "export": "recaption.exchange.verbs.export_captions",
     "import": "recaption.exchange.verbs.import_published",
+    "statistics": "recaption.statistics.verbs.statistics",
 }
 """Where each verb's function stands: imported only once its arguments are right, so that --help answers at once."""
-RUN_FIELDS = {"status": "output_dir", "verify": "output_dir", "export": "recaptions"}
+RUN_FIELDS = {"status": "output_dir", "verify": "output_dir", "export": "recaptions", "statistics": "recaptions"}
 """Fields that a first argument without a name is for: `verify RUN` is `verify --output_dir RUN`."""
 
 
@@ -42,7 +46,7 @@ def main() -> None:
     verb, argv = (sys.argv[1], sys.argv[2:]) if len(sys.argv) > 1 else ("--help", [])
     if verb in ("-h", "--help"):
         print("usage: python -m recaption VERB [--help] ...\n")
-        print("\n".join(f"  {name:8}{text}" for name, text in VERBS.items()))
+        print("\n".join(f"  {name:11}{text}" for name, text in VERBS.items()))
         return
     if verb not in VERBS:
         raise UserError("unknown verb", where="python -m recaption", found=verb, wanted=f"one of {', '.join(VERBS)}")
@@ -55,7 +59,7 @@ def spell_out(verb: str, argv: list[str]) -> list[str]:
     """Return a verb's arguments with the names and values that may be left out: `RUN` and `--json`."""
     if verb in RUN_FIELDS and argv and not argv[0].startswith("-"):
         argv = [f"--{RUN_FIELDS[verb]}", *argv]
-    if verb == "status" and argv[-1:] == ["--json"]:
+    if verb in ("status", "statistics") and argv[-1:] == ["--json"]:
         argv = [*argv, "true"]
     return argv
 

@@ -1,6 +1,8 @@
 """What a job may be given to caption: exactly one kind of input, and what belongs to that kind alone."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
 
 from runtime.errors import UserError
 
@@ -9,6 +11,24 @@ INPUT_KINDS = ("shards", "images", "table", "dataset", "conversations")
 INPUT_PLACES = (*INPUT_KINDS, "pictures")
 """Fields that say where an input lies, which may change between two starts of a job: content is compared instead."""
 _BELONGS_TO = {"split": "dataset", "pictures": "conversations"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class MovedInput:
+    """Where the input of a run is now, as far as it is not where the run found it."""
+
+    shards: str | None = None
+    """Folder or URL of the shards; captions that were imported know of none."""
+    images: Path | None = None
+    """Folder of the pictures."""
+    table: str | None = None
+    """The tables."""
+    dataset: str | None = None
+    """The data set."""
+    conversations: Path | None = None
+    """The conversations."""
+    pictures: Path | None = None
+    """The conversations' pictures."""
 
 
 def check_one_input(fields: Mapping[str, object]) -> None:

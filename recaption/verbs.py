@@ -6,16 +6,16 @@ from collections.abc import Iterator, Sequence
 
 from recaption.config import RecaptionConfig, StatusConfig, VerifyConfig
 from recaption.engine.report import StageTotals, UnitReport
-from recaption.input_config import INPUT_PLACES
 from recaption.inputs.opening import open_units
 from recaption.inputs.units import Unit
 from recaption.job.folder import CONFIG, DONE, Job, open_job
 from recaption.job.manifest import read_manifest
 from recaption.job.marks import finished_names, read_marks
 from recaption.job.progress import summarise
+from recaption.job.reopening import saved_config
 from recaption.job.status_page import as_json, as_lines, describe_counts
 from recaption.job.verification import find_problems
-from runtime.config import load, to_dict
+from runtime.config import to_dict
 from runtime.errors import UserError
 from runtime.progress import Progress
 
@@ -96,10 +96,7 @@ def _caption_units(config: RecaptionConfig, units: Sequence[Unit]) -> Iterator[U
 
 def _job_config(config: VerifyConfig) -> RecaptionConfig:
     read_manifest(config.output_dir)
-    overrides = [f"--output_dir={config.output_dir}", "--part=0/1"]
-    moved = {name: value for name, value in to_dict(config).items() if name in INPUT_PLACES and value is not None}
-    overrides += [f"--{name}={place}" for name, place in moved.items()]
-    path = config.output_dir / CONFIG
-    if not path.exists():
-        raise UserError("the job has no config", where=path, found="no such file")
-    return load(RecaptionConfig, path, overrides=overrides)
+    found = saved_config(config.output_dir, to_dict(config))
+    if found is None:
+        raise UserError("the job has no config", where=config.output_dir / CONFIG, found="no such file")
+    return found

@@ -8,8 +8,8 @@ from eval.config import EvalConfig
 from eval.outcomes import Ratio, mean_of, ratio
 from eval.suite import Measurement, measure
 from eval.truth import TrueSample, read_true_samples
-from eval.vocabulary import vocabulary_shares
 from imagetext.sidecars import read_sidecar
+from imagetext.vocabulary import vocabulary_shares
 from miniweb import grammar
 from miniweb.claims import CLAIM_KINDS, COVERED_KINDS, Checked, check, parse
 from runtime import seeds

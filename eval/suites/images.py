@@ -8,7 +8,6 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from dit_train.sampler import Sampler, SamplingConfig
-from eval.bootstrap import Interval
 from eval.config import EvalConfig
 from eval.embeddings import Embeddings
 from eval.judge_network import Judge, JudgeName
@@ -29,6 +28,7 @@ from imagetext.transforms import resize_center_crop
 from miniweb.claims import CLAIM_KINDS, parse
 from miniweb.draw import render
 from runtime import seeds
+from runtime.intervals import Interval
 
 T = TypeVar("T")
 Pictures = UInt8[np.ndarray, "picture channel height width"]

@@ -5,6 +5,7 @@ from eval.registry import Experiments, RunEntry
 from eval.results import Results
 from eval.tables.cells import Column, seeds_cell
 from eval.tables.table import NOTHING, Table, paper_cell
+from imagetext.statistics import PAPER_STATISTICS
 from miniweb.claims import CLAIM_KINDS
 
 SOURCES = ("original", "recaption", "oracle")
@@ -58,7 +59,7 @@ def statistics_table(results: Results, experiments: Experiments) -> Table:
     }
     rows = [
         (name, *ours.get(name, (NOTHING, NOTHING)), paper_cell(original, 2), paper_cell(recaption, 2))
-        for name, (original, recaption) in paper.CAPTION_STATISTICS.items()
+        for name, (original, recaption) in PAPER_STATISTICS.items()
     ]
     headers = ("web captions", "original", "recaption", "paper original", "paper recaption")
     notes = (

@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 
-from eval.bootstrap import Interval, Term, contrast_interval
+from eval.bootstrap import Term, contrast_interval
 from eval.registry import RunEntry
 from eval.results import Results
 from eval.tables.table import NOT_RUN, NOTHING
+from runtime.intervals import Interval
 
 PERCENT = 100.0
 

@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
-from eval.bootstrap import Interval
 from eval.findings import Evidence, Judged, Level, Tested, arm_runs, plateau_of
 from eval.tables.cells import format_interval
 from eval.tables.table import NOT_RUN, NOTHING, Table
+from runtime.intervals import Interval
 
 NOTES = (
     "Estimates with 95 % intervals: hierarchical bootstrap over training seeds and test items, paired across arms. "

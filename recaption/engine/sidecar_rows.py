@@ -37,7 +37,7 @@ def _success(row: OpenRow, captions: tuple[Caption, ...], caption_columns: Seque
         "finish_reason": caption.finish_reason,
         "num_tokens": caption.num_tokens,
         "mean_logprob": caption.mean_logprob,
-        "flags": sorted({flag for one in captions for flag in _flags(one)} | set(row.leaks)),
+        "flags": sorted({flag for one in captions for flag in _flags(one)} | {*row.leaks, *row.row.flags}),
         "attempts": row.askings,
     }
 
@@ -51,6 +51,6 @@ def _failure(row: OpenRow) -> SidecarColumns:
     return {
         "status": row.status,
         "error_message": row.error_message or row.status,
-        "flags": [],
+        "flags": sorted(row.row.flags),
         "attempts": max(row.askings, row.deaths),
     }

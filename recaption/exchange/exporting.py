@@ -17,8 +17,9 @@ from recaption.input_config import INPUT_PLACES
 from recaption.inputs.opening import open_units
 from recaption.inputs.shard_units import list_shard_units
 from recaption.inputs.units import Unit
+from recaption.job.reopening import saved_config
 from runtime.atomic import make_folder, remove_partials, write_json, write_text
-from runtime.config import load, to_dict
+from runtime.config import to_dict
 from runtime.errors import UserError
 from runtime.json_files import read_object
 from runtime.progress import Progress
@@ -41,7 +42,7 @@ def export(config: ExportConfig) -> dict[str, int]:
         UserError: for captions that are not finished, an input that is not the one captioned, a folder that holds
             another export.
     """
-    captioning = _captioning(config)
+    captioning = saved_config(config.recaptions, to_dict(config))
     units = _units(config, captioning)
     _check(config, units)
     work = make_folder(config.output_dir / WORK)
@@ -58,18 +59,6 @@ def export(config: ExportConfig) -> dict[str, int]:
     if config.format == "huggingface":
         _write_card(config, captioning, units)
     return counts
-
-
-def _captioning(config: ExportConfig) -> RecaptionConfig | None:
-    """Return what the run was told; None for imported captions."""
-    if not config.recaptions.is_dir():
-        raise UserError("no such folder", where=config.recaptions, fix="Check --recaptions.")
-    path = config.recaptions / "config.yaml"
-    if not path.exists():
-        return None
-    moved = {name: value for name, value in to_dict(config).items() if name in INPUT_PLACES and value is not None}
-    overrides = [f"--{name}={place}" for name, place in moved.items()]
-    return load(RecaptionConfig, path, overrides=[f"--output_dir={config.recaptions}", *overrides])
 
 
 def _units(config: ExportConfig, captioning: RecaptionConfig | None) -> Sequence[Unit]:

@@ -33,6 +33,8 @@ class InputRow:
     sha256: str | None = None
     columns: Mapping[str, object] = field(default_factory=dict)
     """The users' own columns, which go into the sidecar beside ours."""
+    flags: tuple[str, ...] = ()
+    """What is known of the row before it is captioned; stands in the sidecar with the flags of its captions."""
 
 
 @runtime_checkable

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import yaml
 
-from eval.bootstrap import Interval
 from eval.config import ResultsConfig
 from eval.contrasts import Test as Contrast
 from eval.contrasts import load_declaration
@@ -22,6 +21,7 @@ from eval.results import Results, read_results
 from eval.suite import Subject, measure, run_suite
 from eval.tables.findings_table import beside_table, findings_table, levels_table, plateau_table
 from runtime.errors import UserError
+from runtime.intervals import Interval
 
 CONFIGS = Path("configs/experiments")
 DECLARED = {

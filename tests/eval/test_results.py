@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from eval.bootstrap import Interval
 from eval.outcomes import mean_of
 from eval.results import collect, read_results
 from eval.rows import Row, read_rows, write_rows
 from eval.suite import Measurement, Subject, data_fingerprint, measure, run_suite, weights_sha256
 from runtime.errors import UserError
+from runtime.intervals import Interval
 
 SUBJECT = Subject(run="clip/b-s0", seed=0, checkpoint_sha256="c" * 64, data_fingerprint="d" * 64)
 

@@ -9,8 +9,8 @@ from eval.config import CaptionerConfig, EvalConfig
 from eval.suites.captioner import measure_captioner, questions, score_answers, yes_or_no
 from eval.suites.captions import measure_captions
 from eval.truth import read_true_samples
-from eval.vocabulary import vocabulary_shares
 from imagetext.sidecars import write_sidecar
+from imagetext.vocabulary import vocabulary_shares
 from miniweb.lexicon import NOUNS, with_article
 from runtime.errors import UserError
 

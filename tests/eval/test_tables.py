@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 
 from eval import paper_numbers as paper
-from eval.bootstrap import Interval
 from eval.outcomes import mean_of
 from eval.registry import Experiments, RunEntry
 from eval.results import Results, read_results
@@ -13,6 +12,7 @@ from eval.suite import Subject, measure, run_suite
 from eval.tables.cells import Column, format_interval
 from eval.tables.clip_tables import table_3, table_4, table_6
 from eval.tables.dit_tables import judges_table, table_7
+from runtime.intervals import Interval
 
 NOTHING = Results({}, {})
 NO_RUNS = Experiments(preset="mini", runs=())

@@ -1,13 +1,13 @@
 """How much of two sources' joint vocabulary each source uses (the paper's statistic of section 4)."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from scipy.sparse import csr_matrix
 
-from eval.bootstrap import COVERAGE, Interval
 from runtime import seeds
+from runtime.intervals import COVERAGE, Interval
 
 _WORD = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)?")
 
@@ -23,8 +23,19 @@ def vocabulary_shares(first: Sequence[str], second: Sequence[str], replicates: i
     A bootstrap draw of n pairs holds fewer distinct words than n pairs do, in both sources; the interval is the
     spread of the replicates around their own mean, moved to the estimate.
     """
+    words = [[set(words_of(text)) for text in texts] for texts in (first, second)]
+    return word_shares(words[0], words[1], replicates)
+
+
+def word_shares(
+    first: Sequence[Iterable[str]], second: Sequence[Iterable[str]], replicates: int
+) -> tuple[Interval, Interval]:
+    """Measure as `vocabulary_shares` does, over pairs of sets of words: of a caption each, or of a group of captions.
+
+    Groups are drawn whole, so that a corpus of any size costs as much as its groups' vocabularies.
+    """
     vocabulary: dict[str, int] = {}
-    tables = [_presence(texts, vocabulary) for texts in (first, second)]
+    tables = [_presence(sets, vocabulary) for sets in (first, second)]
     used = [_widened(table, len(vocabulary)) for table in tables]
     everything = np.ones((1, len(first)))
     estimate = _shares(everything, used)[:, 0]
@@ -41,11 +52,11 @@ def vocabulary_shares(first: Sequence[str], second: Sequence[str], replicates: i
     return tuple(Interval(float(estimate[i]), float(low[i]), float(min(high[i], 1.0))) for i in (0, 1))  # type: ignore[return-value]
 
 
-def _presence(texts: Sequence[str], vocabulary: dict[str, int]) -> csr_matrix:
-    columns = [[vocabulary.setdefault(word, len(vocabulary)) for word in set(words_of(text))] for text in texts]
+def _presence(sets: Sequence[Iterable[str]], vocabulary: dict[str, int]) -> csr_matrix:
+    columns = [[vocabulary.setdefault(word, len(vocabulary)) for word in words] for words in sets]
     pointers = np.cumsum([0, *map(len, columns)])
     indices = np.array([index for row in columns for index in row], dtype=np.int64)
-    return csr_matrix((np.ones(len(indices)), indices, pointers), shape=(len(texts), len(vocabulary)))
+    return csr_matrix((np.ones(len(indices)), indices, pointers), shape=(len(sets), len(vocabulary)))
 
 
 def _widened(table: csr_matrix, width: int) -> csr_matrix:

@@ -1,0 +1,54 @@
+"""Estimates with their 95 % intervals, from sums over sampled items."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+COVERAGE = 0.95
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An estimate with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+def ratio_interval(scores: Float[np.ndarray, " items"], weights: Float[np.ndarray, " items"]) -> Interval:
+    """Return sum(scores) / sum(weights) over sampled items; NaN without weight, an open interval for a single item.
+
+    Linearised (Cochran, Sampling Techniques, 3rd ed., eq. 2.46): the error of a ratio is that of the mean of
+    scores - ratio * weights, here with Student's t for few items.
+    """
+    from scipy.stats import t
+
+    total, count = float(weights.sum()), len(scores)
+    if total <= 0:
+        return Interval(float("nan"), float("nan"), float("nan"))
+    value = float(scores.sum()) / total
+    if count == 1:
+        return Interval(value, float("-inf"), float("inf"))
+    residuals = scores - value * weights
+    error = float(np.sqrt(count / (count - 1) * (residuals**2).sum())) / total
+    margin = float(t.ppf((1.0 + COVERAGE) / 2.0, count - 1)) * error
+    return Interval(value, value - margin, value + margin)
+
+
+def mean_interval(values: Float[np.ndarray, " items"]) -> Interval:
+    """Return the mean of sampled items."""
+    return ratio_interval(values, np.ones(len(values)))
+
+
+def share_interval(count: int, total: int) -> Interval:
+    """Return count / total of independent trials, with Wilson's interval, which is never empty; NaN without trials."""
+    from scipy.stats import norm
+
+    if total <= 0:
+        return Interval(float("nan"), float("nan"), float("nan"))
+    z, share = float(norm.ppf((1.0 + COVERAGE) / 2.0)), count / total
+    middle = (share + z**2 / (2 * total)) / (1 + z**2 / total)
+    margin = z / (1 + z**2 / total) * float(np.sqrt(share * (1 - share) / total + z**2 / (4 * total**2)))
+    return Interval(share, max(0.0, middle - margin), min(1.0, middle + margin))
