@@ -12,6 +12,7 @@ from torch import nn
 from benchmarks import __main__ as command
 from benchmarks import (
     attention,
+    caption_flags,
     conversation_index,
     large_captioner,
     llava_mix,
@@ -274,3 +275,8 @@ def test_the_roofline_is_the_one_worked_out_by_hand() -> None:
     h200 = ACCELERATORS["H200"]
     assert roofline.images_per_second(h200, fp8=False) == pytest.approx(89, rel=0.02)
     assert roofline.images_per_second(h200, fp8=True) == pytest.approx(157, rel=0.01)
+
+
+def test_caption_flags_are_scored_one_by_one() -> None:
+    measured = caption_flags.measure(caption_flags.Size(num_each=3), repeats=1)
+    assert len(re.findall(r"^\| \w+ +\| ", measured, re.MULTILINE)) == 13 and "microseconds each" in measured
