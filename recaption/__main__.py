@@ -1,12 +1,14 @@
 """`python -m recaption run --output_dir RUN ...`, then `status RUN`, `verify RUN` and `export RUN`; or `import`."""
 
 import sys
+from dataclasses import fields
 from importlib import import_module
 from typing import Any
 
 from recaption.config import RecaptionConfig, StatusConfig, VerifyConfig
 from recaption.exchange.export_config import ExportConfig
 from recaption.exchange.import_config import ImportConfig
+from recaption.planning.config import PlanConfig
 from recaption.statistics.config import StatisticsConfig
 from runtime.config import parse
 from runtime.entry import run_entry
@@ -14,6 +16,7 @@ from runtime.errors import UserError
 
 VERBS = {
     "run": "Caption every row of the shards (or every file of a folder); continues where it stopped.",
+    "plan": "Caption a few rows of a job and say what all of it will take: hours, cost, storage.",
     "status": "Say how far a job is, how fast it goes, what failed and why. RUN: the job's folder.",
     "verify": "Check every sidecar of a job against its input. RUN: the job's folder.",
     "export": "Join finished captions with their pictures: as shards or a Hugging Face data set. RUN: a job's folder.",
@@ -22,6 +25,7 @@ VERBS = {
 }
 CONFIGS: dict[str, type[Any]] = {
     "run": RecaptionConfig,
+    "plan": PlanConfig,
     "status": StatusConfig,
     "verify": VerifyConfig,
     "export": ExportConfig,
@@ -30,6 +34,7 @@ CONFIGS: dict[str, type[Any]] = {
 }
 WORK = {
     "run": "recaption.verbs.run",
+    "plan": "recaption.planning.verbs.plan",
     "status": "recaption.verbs.status",
     "verify": "recaption.verbs.verify",
     "export": "recaption.exchange.verbs.export_captions",
@@ -39,6 +44,8 @@ WORK = {
 """Where each verb's function stands: imported only once its arguments are right, so that --help answers at once."""
 RUN_FIELDS = {"status": "output_dir", "verify": "output_dir", "export": "recaptions", "statistics": "recaptions"}
 """Fields that a first argument without a name is for: `verify RUN` is `verify --output_dir RUN`."""
+
+JOB_FIELDS = frozenset(field.name for field in fields(RecaptionConfig))
 
 
 def main() -> None:
@@ -59,9 +66,17 @@ def spell_out(verb: str, argv: list[str]) -> list[str]:
     """Return a verb's arguments with the names and values that may be left out: `RUN` and `--json`."""
     if verb in RUN_FIELDS and argv and not argv[0].startswith("-"):
         argv = [f"--{RUN_FIELDS[verb]}", *argv]
+    if verb == "plan":
+        return [_of_job(word) for word in argv]
     if verb in ("status", "statistics") and argv[-1:] == ["--json"]:
         argv = [*argv, "true"]
     return argv
+
+
+def _of_job(word: str) -> str:
+    """Return a flag of a plan with the name that it has there: `--shards` is `--job.shards`."""
+    name = word.removeprefix("--").partition("=")[0].partition(".")[0]
+    return f"--job.{word[2:]}" if word.startswith("--") and name in JOB_FIELDS else word
 
 
 if __name__ == "__main__":

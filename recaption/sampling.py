@@ -23,6 +23,8 @@ class SampledRow:
     row: InputRow
     sidecar: Mapping[str, Any]
     """Empty for rows of an input that is not captioned yet."""
+    num_passed: int
+    """Rows of the unit that were read up to this one, itself included."""
 
     @property
     def name(self) -> str:
@@ -42,8 +44,8 @@ def sample_input(
     chosen = _some_units(units, units_max, seed)
     for place, unit in enumerate(chosen):
         keys = choose(unit.keys(), _share(num_rows, len(chosen), place), seed, f"rows of {unit.name}")
-        for row in _rows(unit, keys):
-            yield SampledRow(unit=unit.name, row=row, sidecar={})
+        for num_passed, row in _rows(unit, keys):
+            yield SampledRow(unit=unit.name, row=row, sidecar={}, num_passed=num_passed)
 
 
 def sample_captioned(
@@ -59,13 +61,13 @@ def sample_captioned(
         sidecar = {str(row["key"]): row for row in rows_of(read_sidecar_table(folder, unit.name))}
         usable = [key for key, row in sidecar.items() if row["status"] == SUCCESS and _has_texts(row, columns, folder)]
         keys = choose(usable, _share(num_rows, len(chosen), place), seed, f"rows of {unit.name}")
-        found = [row for row in _rows(unit, keys) if row.image is not None]
+        found = [(place, row) for place, row in _rows(unit, keys) if row.image is not None]
         if len(found) != len(keys):
-            missing = sorted(keys - {row.key for row in found})
+            missing = sorted(keys - {row.key for _, row in found})
             fix = "Say where the captioned input is now"
             raise UserError("the input is not the one that was captioned", where=unit.name, found=missing[:3], fix=fix)
-        for row in found:
-            yield SampledRow(unit=unit.name, row=row, sidecar=sidecar[row.key])
+        for num_passed, row in found:
+            yield SampledRow(unit=unit.name, row=row, sidecar=sidecar[row.key], num_passed=num_passed)
 
 
 def finished_units(folder: Path, units: Sequence[Unit], finished: Collection[str]) -> list[Unit]:
@@ -87,11 +89,12 @@ def _share(num_rows: int, num_units: int, place: int) -> int:
     return num_rows * (place + 1) // num_units - num_rows * place // num_units
 
 
-def _rows(unit: Unit, keys: set[str]) -> Iterator[InputRow]:
+def _rows(unit: Unit, keys: set[str]) -> Iterator[tuple[int, InputRow]]:
+    """Yield some rows, each with the number of rows read so far; stop after the last."""
     left = len(keys)
-    for row in unit.rows() if left else ():
+    for num_passed, row in enumerate(unit.rows() if left else (), start=1):
         if row.key in keys:
-            yield row
+            yield num_passed, row
             left -= 1
             if not left:
                 return

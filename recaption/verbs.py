@@ -15,6 +15,7 @@ from recaption.job.progress import summarise
 from recaption.job.reopening import saved_config
 from recaption.job.status_page import as_json, as_lines, describe_counts
 from recaption.job.verification import find_problems
+from recaption.planning.checking import check_lines
 from runtime.config import to_dict
 from runtime.errors import UserError
 from runtime.progress import Progress
@@ -41,7 +42,8 @@ def status(config: StatusConfig) -> None:
     if config.json:
         print(json.dumps(as_json(totals, manifest.num_units, done=done, now=time.time()), indent=2))
     else:
-        print("\n".join(as_lines(config.output_dir, totals, manifest.num_units, done=done, now=time.time())))
+        lines = as_lines(config.output_dir, totals, manifest.num_units, done=done, now=time.time())
+        print("\n".join([*lines, *check_lines(config.output_dir, totals, None)]))
 
 
 def verify(config: VerifyConfig) -> None:
@@ -61,7 +63,10 @@ def _print_end(config: RecaptionConfig, job: Job) -> None:
     facts = job.facts()
     if facts:
         counts = f"{facts['num_units']} units, {facts['num_rows']} rows ({describe_counts(facts['statuses'])})"
-        print(f"{config.output_dir}: done, {counts}")
+        totals = summarise(read_marks(config.output_dir, [unit.name for unit in job.units]))
+        print(
+            "\n".join([f"{config.output_dir}: done, {counts}", *check_lines(config.output_dir, totals, config.workers)])
+        )
     else:
         num_done = len(finished_names(config.output_dir))
         print(f"{config.output_dir}: part {config.part} is done; {num_done}/{len(job.units)} units of the job are")
