@@ -12,6 +12,9 @@ from runtime.errors import UserError
 RECAPTION_COLUMN = "re_caption"
 FURTHER_CAPTION_PREFIX = f"{RECAPTION_COLUMN}_"
 """Beginning of the columns that hold further captions of the same picture, `re_caption_<suffix>`."""
+CLEAN_COLUMN = "clean_caption"
+"""What is left of `re_caption` once what its flags name is taken out; null where that is nothing."""
+CLEAN_PREFIX = f"{CLEAN_COLUMN}_"
 OWN_COLUMNS = "columns"
 """Entry of a row to be written that holds the users' own columns, name -> value."""
 OWN_PREFIX = "input_"
@@ -37,10 +40,17 @@ SIDECAR_SCHEMA = pyarrow.schema(
         ("attempts", pyarrow.int64()),
         ("prompt_id", pyarrow.string()),
         ("captioner_id", pyarrow.string()),
+        (CLEAN_COLUMN, pyarrow.string()),
+        ("repairs", pyarrow.list_(pyarrow.string())),
+        ("first_caption", pyarrow.string()),
     ]
 )
-"""Columns of every sidecar; lengths are in words, a score that was not computed is null. Further captions follow, then
-the users' own columns."""
+"""Columns of every sidecar; lengths are in words, a score that was not computed is null. `repairs` tells of each asking
+of a row that was asked again, `first_caption` what was said first where another caption stands. Further captions
+follow, then the users' own columns."""
+
+
+_FURTHER = (FURTHER_CAPTION_PREFIX, CLEAN_PREFIX)
 
 
 def sidecar_table(
@@ -61,16 +71,21 @@ def sidecar_table(
     return table
 
 
+def clean_column(column: str) -> str:
+    """Return the column of a caption column's cleaned captions."""
+    return CLEAN_COLUMN + column.removeprefix(RECAPTION_COLUMN)
+
+
 def own_column_name(name: str) -> str:
     """Return the name that an own column has in a sidecar: `input_<name>` where ours has that name."""
-    taken = name in SIDECAR_SCHEMA.names or name.startswith(FURTHER_CAPTION_PREFIX)
+    taken = name in SIDECAR_SCHEMA.names or name.startswith(_FURTHER)
     return f"{OWN_PREFIX}{name}" if taken else name
 
 
 def _further_captions(rows: Iterable[Mapping[str, object]], where: Path) -> list[str]:
     known = {*SIDECAR_SCHEMA.names, OWN_COLUMNS}
     others = dict.fromkeys(column for row in rows for column in row if column not in known)
-    unknown = sorted(column for column in others if not column.startswith(FURTHER_CAPTION_PREFIX))
+    unknown = sorted(column for column in others if not column.startswith(_FURTHER))
     if unknown:
         wanted = f"some of {', '.join(SIDECAR_SCHEMA.names)}"
         raise UserError("unknown sidecar columns", where=where, found=unknown, wanted=wanted)

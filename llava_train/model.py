@@ -104,17 +104,22 @@ class LoadedCaptioner:
         """Return the tokens that end an answer."""
         return tuple(stop_token_ids(self.tokenizer))
 
-    def engine(self, settings: EngineSettings, *, take_over: bool = False, fp8: bool = False) -> Engine:
+    def engine(
+        self, settings: EngineSettings, *, take_over: bool = False, fp8: bool = False, beside: Engine | None = None
+    ) -> Engine:
         """Return what answers many questions fast: weights joined, keys and values cached in slots of fixed shape.
 
         `take_over` moves the language model's weights instead of copying them: nothing else here can be used then.
-        `fp8` rounds the products of the language model's blocks to 8 bits. Language models of another construction than
-        LLaMA's, Mistral's or Qwen's are run as they are, batch by batch.
+        `fp8` rounds the products of the language model's blocks to 8 bits. `beside` is an engine of this captioner: the
+        new one shares its weights, and has settings of its own. Language models of another construction than LLaMA's,
+        Mistral's or Qwen's are run as they are, batch by batch.
         """
         if not serves(self.llava):
             return ModuleEngine(
                 lambda ids, images: self._generate(ids, images, settings.max_new_tokens, settings.stop_ids), settings
             )
+        if isinstance(beside, SlotEngine):
+            return SlotEngine(self.llava, self._see, beside.weights, settings)
         weights = fuse_language(self.llava, device=self.device, dtype=self.precision, fp8=fp8, take_over=take_over)
         return SlotEngine(self.llava, self._see, weights, settings)
 

@@ -12,6 +12,7 @@ from recaption.input_config import INPUT_PLACES, check_one_input
 from recaption.inputs.table_columns import ColumnsConfig
 from recaption.job_config import ExecutorName, RayConfig
 from recaption.named_prompts import check_prompts
+from recaption.quality.config import RepairConfig
 from runtime.device_name import DeviceName
 from runtime.errors import UserError
 
@@ -78,6 +79,9 @@ class RecaptionConfig:
     deterministic: bool = True
     """Sidecars equal byte for byte whatever the number of workers and whatever was killed: batches are fixed by the
     places of rows in their unit (captioner transformers; the others batch as rows come)."""
+    script: str = "LATIN"
+    """Script that captions are wanted in, as Unicode's names of letters begin: LATIN, CYRILLIC, ARABIC, HANGUL."""
+    repair: RepairConfig = field(default_factory=RepairConfig)
     engine: EngineConfig = field(default_factory=EngineConfig)
     openai: OpenAIConfig = field(default_factory=OpenAIConfig)
     vllm: VllmConfig = field(default_factory=VllmConfig)

@@ -3,10 +3,7 @@
 import re
 from collections.abc import Sequence
 
-PROMPT_ECHO = "prompt_echo"
-ALT_TEXT_COPIED = "alt_text_copied"
-CONDITION_DROPPED = "condition_dropped"
-"""Flag of a caption that was asked for again without the row's own caption, since the first one repeated it."""
+from imagetext.caption_flags.names import ALT_TEXT_COPIED, PROMPT_ECHO
 
 ECHO_RUN_WORDS = 6
 """Words in a row shared with the request from which a caption repeats it: "a detailed caption of this image" is six,

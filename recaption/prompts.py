@@ -38,22 +38,20 @@ def prompts_without_condition(config: RecaptionConfig) -> tuple[str, ...]:
 
 
 def leaks_in(
-    config: RecaptionConfig, row: InputRow, texts: Sequence[str], *, conditioned: bool = True
+    config: RecaptionConfig, row: InputRow, asked: Sequence[str], texts: Sequence[str]
 ) -> tuple[tuple[str, ...], ...]:
     """Return the flags (`recaption.leaks`) that each of a row's captions raises, in the order of the job's prompts.
 
-    `conditioned` tells whether they answer `prompts_for`, or else `prompts_without_condition`. A row with any flag
-    under the condition is worth one asking without it.
+    `asked` is what they answer: `prompts_for`, or what stood there instead.
     """
-    alt_text = clean_alt_text(row.caption) if conditioned else None
-    return tuple(
-        find_leaks(
-            text,
-            prompt=prompt.text.replace(ALT_TEXT_MARK, "") if conditioned else prompt.unconditioned,
-            alt_text=alt_text if prompt.conditioned else None,
-        )
-        for text, prompt in zip(texts, job_prompts(config).values(), strict=True)
-    )
+    alt_text = clean_alt_text(row.caption)
+    found = []
+    prompts = job_prompts(config).values()
+    for prompt, wanted, said, text in zip(prompts, prompts_for(config, row), asked, texts, strict=True):
+        knew = prompt.conditioned and said == wanted and said != prompt.unconditioned
+        words = prompt.text.replace(ALT_TEXT_MARK, "") if knew else said
+        found.append(find_leaks(text, prompt=words, alt_text=alt_text if knew else None))
+    return tuple(found)
 
 
 def decodings_for(config: RecaptionConfig) -> tuple[Decoding, ...]:

@@ -16,7 +16,9 @@ MIN_WORDS_KEPT = 2
 """Words without which a rest tells nothing."""
 
 _LABEL = re.compile(r"^\s*(?:(?:image |detailed )?caption|answer|description|assistant|user|response)\s*:\s*", re.I)
-_JOINT = re.compile(r"[\s,;:–—-]*\b(?:and|but|with|while|where|which|that|although|though|so|as)?\s*$", re.IGNORECASE)
+_JOINT = re.compile(
+    r"[\s,;:–—-]*(?:\b(?:and|but|with|while|where|which|that|although|though|so|as))?\s*$", re.IGNORECASE
+)
 _FULL_STOP = re.compile(r"[.!?][\"”’')]?(?=\s|$)")
 
 

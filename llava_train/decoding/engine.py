@@ -43,6 +43,7 @@ class SlotEngine:
         weights: LanguageWeights,
         settings: EngineSettings,
     ):
+        self.weights = weights
         device = weights.embeddings.device
         self._settings = settings
         self._language = LanguagePasses(weights, llava)

@@ -10,6 +10,8 @@ from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 
 from PIL import Image
 
+from recaption.named_prompts import Decoding
+
 FinishReason = Literal["stop", "length"]
 FailureKind = Literal["rejected", "out_of_memory", "timeout", "unavailable"]
 """rejected: this row is at fault, and asking again gives the same answer; the others may pass when asked again."""
@@ -40,6 +42,16 @@ class Request:
     place was opened with. Captioners share the work on the picture among them where they can."""
     key: str = ""
     """The row's name. What is sampled is drawn from (seed, key, prompt), whatever stands beside it."""
+    decoding: Decoding | None = None
+    """How all its answers are chosen, in place of what their places were opened with: of rows asked again."""
+    max_new_tokens: int | None = None
+    """Most tokens of its answers, in place of the job's: of rows asked again."""
+
+    @property
+    def is_usual(self) -> bool:
+        """Tell whether it is answered as the captioner was opened for; whoever batches by position may take a batch's
+        first request to speak for all, since rows asked again fill batches of their own."""
+        return self.decoding is None and self.max_new_tokens is None
 
 
 @dataclass(frozen=True)

@@ -96,14 +96,14 @@ class OpenAICaptioner:
     async def _ask(
         self, client: httpx.AsyncClient, server: Server, request: Request, place: int, deadline: float
     ) -> Caption:
-        prompt, decoding = request.prompts[place], self._decodings[place]
+        prompt, decoding = request.prompts[place], request.decoding or self._decodings[place]
         body = chat_request(
             self._model,
             prompt,
             request.picture,
             image_format=self._settings.image_format,
             decoding=replace(decoding, seed=seeds.derive(decoding.seed, "caption", request.key, prompt)),
-            max_new_tokens=self._config.max_new_tokens,
+            max_new_tokens=request.max_new_tokens or self._config.max_new_tokens,
         )
         seconds = min(self._settings.timeout_seconds, max(0.0, deadline - time.monotonic()))
         try:

@@ -1,8 +1,9 @@
 """Caption with a LLaVA directory in this process, on CPU or GPU, by the decoding engine of `llava_train`."""
 
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from PIL import Image
@@ -13,6 +14,7 @@ from recaption.captioners.positions import Place, batches_by_position
 from recaption.config import RecaptionConfig
 from recaption.named_prompts import Decoding
 from recaption.prompts import decodings_for
+from recaption.quality.decodings import max_tokens_again, sampled_again
 from runtime import seeds
 
 
@@ -35,8 +37,24 @@ class TransformersCaptioner:
             max_top_k=max(_top_k(decoding) for decoding in self._decodings),
         )
         self.engine = captioner.engine(settings, take_over=True)
+        self._engine_again = self._open_engine_again(config) if _asks_otherwise(config) else self.engine
         self._dummy = self.prepare(Image.new("RGB", (1, 1), captioner.geometry.fill))
         self._prompt_ids: dict[str, tuple[int, ...]] = {}
+
+    def _open_engine_again(self, config: RecaptionConfig) -> Any:
+        """Return a small engine over the same weights for rows asked again: the usual one stays as small as it is, and
+        so its answers what they are whether or not anything is asked again."""
+        from llava_train.model import settings_for
+
+        sampled = [sampled_again(config)] if "sampled" in config.repair.steps else []
+        settings = settings_for(
+            self._captioner.device,
+            max_new_tokens=max_tokens_again(config),
+            stop_ids=self._captioner.stop_ids,
+            num_slots=PICTURES_AGAIN * len(self._decodings),
+            max_top_k=max(_top_k(one) for one in (*self._decodings, *sampled)),
+        )
+        return self._captioner.engine(settings, beside=self.engine)
 
     @property
     def prepare(self) -> Callable[[Image.Image], Any]:
@@ -67,6 +85,7 @@ class TransformersCaptioner:
                 for said in self.engine.run(source):
                     yield Answered(ticket=said.ticket, captions=self._captions(said))
                     source.under_way.pop(said.ticket)
+                    yield from self._answer_aside(source)
                 ended = True
             except Exception:
                 if source.error is not None:
@@ -76,22 +95,30 @@ class TransformersCaptioner:
                 for result in answer_batch(left[start : start + self._batch_size], self._ask):
                     source.under_way.pop(result.ticket)
                     yield result
+            yield from self._answer_aside(source)
             if ended:
                 return
+
+    def _answer_aside(self, source: "_Source") -> Iterator[Result]:
+        """Answer rows that are asked otherwise than usual."""
+        from recaption.captioners.isolation import answer_batch
+
+        while source.aside:
+            yield from answer_batch([source.aside.popleft()], self._ask)
 
     def _ask(self, batch: Sequence[Place]) -> list[tuple[Caption, ...]]:
         """Answer a batch, with a plain picture in each hole: a healthy row's batch is then as large as ever."""
         first = next(place for place in batch if isinstance(place, Request))
-        said = self.engine.answer(
-            [
-                self._asked_of(place if isinstance(place, Request) else self._stand_in(first), ticket)
-                for ticket, place in enumerate(batch)
-            ]
-        )
+        asks = [
+            self._asked_of(place if isinstance(place, Request) else self._stand_in(first), ticket)
+            for ticket, place in enumerate(batch)
+        ]
+        engine, most = (self.engine, len(asks)) if first.is_usual else (self._engine_again, PICTURES_AGAIN)
+        said = [one for start in range(0, len(asks), most) for one in engine.answer(asks[start : start + most])]
         return [self._captions(one) for one, place in zip(said, batch, strict=True) if isinstance(place, Request)]
 
     def _stand_in(self, first: Request) -> Request:
-        return Request(ticket=0, picture=self._dummy, prompts=first.prompts)
+        return replace(first, ticket=0, picture=self._dummy, key="")
 
     def _asked_of(self, request: Request, ticket: int | None = None) -> Any:
         from llava_train.model import Ask, Question
@@ -108,6 +135,8 @@ class TransformersCaptioner:
         return Ask(ticket=request.ticket if ticket is None else ticket, pixels=request.picture, questions=questions)
 
     def _decodings_of(self, request: Request) -> Sequence[Decoding]:
+        if request.decoding is not None:
+            return [request.decoding] * len(request.prompts)
         return self._decodings[: len(request.prompts)]
 
     def _ids(self, prompt: str) -> tuple[int, ...]:
@@ -132,6 +161,9 @@ class TransformersCaptioner:
 
 
 _KEPT_PROMPTS_MAX = 64
+PICTURES_AGAIN = 16
+"""Pictures asked again side by side, where they are asked otherwise than usual: few rows need it, and each has a place
+in the cache for the longest answer."""
 
 
 class _Source:
@@ -143,6 +175,8 @@ class _Source:
         self._items, self._asked_of = items, asked_of
         self._lock = threading.Lock()
         self.under_way: dict[int, Request] = {}
+        self.aside: deque[Request] = deque()
+        """Requests that are none of the engine's, being asked otherwise."""
         self.error: BaseException | None = None
         """What the stream raised."""
 
@@ -159,7 +193,9 @@ class _Source:
                 except BaseException as error:
                     self.error = error
                     raise
-                if isinstance(item, Request):
+                if isinstance(item, Request) and not item.is_usual:
+                    self.aside.append(item)
+                elif isinstance(item, Request):
                     self.under_way[item.ticket] = item
                     return self._asked_of(item)
 
@@ -188,6 +224,10 @@ def identify_captioner(config: RecaptionConfig) -> str:
         "versions": package_versions("torch", "transformers"),
     }
     return identify_settings(settings)
+
+
+def _asks_otherwise(config: RecaptionConfig) -> bool:
+    return bool({"more_tokens", "sampled"}.intersection(config.repair.steps))
 
 
 def _top_k(decoding: Decoding) -> int:

@@ -1,6 +1,7 @@
 """Caption with any vision-language model that transformers generates with, as its own processor asks it."""
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any, cast
 
 import torch
@@ -63,21 +64,21 @@ class VisionLanguageCaptioner:
     def _ask(self, batch: Sequence[Place]) -> list[tuple[Caption, ...]]:
         """Answer a batch, with a plain picture in each hole: a healthy row's batch is then as large as ever."""
         first = next(place for place in batch if isinstance(place, Request))
-        stand_in = Request(ticket=0, picture=self._dummy, prompts=first.prompts)
+        stand_in = replace(first, ticket=0, picture=self._dummy, key="")
         requests = [place if isinstance(place, Request) else stand_in for place in batch]
         by_prompt = [self._captions(requests, place) for place in range(len(first.prompts))]
         by_request = zip(batch, zip(*by_prompt, strict=True), strict=True)
         return [captions for place, captions in by_request if isinstance(place, Request)]
 
     def _captions(self, requests: Sequence[Request], place: int) -> list[Caption]:
-        decoding = self._decodings[place]
+        decoding = requests[0].decoding or self._decodings[place]
         prompts = [request.prompts[place] for request in requests]
         keys = zip(requests, prompts, strict=True)
         drawn = [seeds.derive(decoding.seed, "caption", request.key, prompt) for request, prompt in keys]
         inputs = self._inputs(requests, prompts)
         chosen = ChosenTokens(decoding, torch.tensor(drawn, device=self._device))
         with torch.inference_mode():
-            self._model.generate(**inputs, generation_config=self._settings(), logits_processor=[chosen])
+            self._model.generate(**inputs, generation_config=self._settings(requests[0]), logits_processor=[chosen])
         return [self._caption(*row) for row in chosen.rows()]
 
     def _inputs(self, requests: Sequence[Request], prompts: Sequence[str]) -> dict[str, Any]:
@@ -91,10 +92,10 @@ class VisionLanguageCaptioner:
         )
         return dict(inputs.to(self._device, self._dtype))
 
-    def _settings(self) -> GenerationConfig:
+    def _settings(self, request: Request) -> GenerationConfig:
         """Return settings under which the likeliest token is taken: `ChosenTokens` leaves no other."""
         return GenerationConfig(
-            max_new_tokens=self._max_new_tokens,
+            max_new_tokens=request.max_new_tokens or self._max_new_tokens,
             do_sample=False,
             num_beams=1,
             eos_token_id=list(self._renderer.stop_ids),

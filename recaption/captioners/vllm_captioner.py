@@ -153,11 +153,11 @@ class VllmCaptioner:
         return rendered
 
     def _sampling(self, request: Request, place: int) -> SamplingParams:
-        decoding = self._decodings[place]
+        decoding = request.decoding or self._decodings[place]
         drawn = {} if decoding.greedy else self._draw(decoding, request.key, request.prompts[place])
         return SamplingParams(
             **{"temperature": 0.0, **drawn},
-            max_tokens=self._max_new_tokens,
+            max_tokens=request.max_new_tokens or self._max_new_tokens,
             stop_token_ids=list(self._renderer.stop_ids),
             logprobs=0,
             output_kind=RequestOutputKind.FINAL_ONLY,

@@ -8,15 +8,20 @@ from typing import Any, Literal
 from recaption.captioners.base import Caption
 from recaption.engine.preparation import Prepared
 from recaption.inputs.units import SUCCESS, InputRow, Unit
+from recaption.quality.attempts import Attempt, chosen_captions
+from recaption.quality.policy import Again
 
 UNDECODABLE = "failed_to_decode"
 REJECTED = "failed_to_caption"
 GAVE_UP = "gave_up"
+ROWS_AGAIN_ALWAYS = 8
+"""Defective rows of a unit that are asked again whatever share of it they are."""
 
-RowState = Literal["waiting", "asked", "again", "suspect", "settled"]
+RowState = Literal["waiting", "asked", "again", "suspect", "defective", "settled"]
 """waiting: not asked yet, or to be asked in its place once more. asked: the captioner has it. again: to be asked alone,
-after a failure that may pass. suspect: to be asked with nothing else in flight, since workers died over it. settled: it
-has its captions, or the reason why not."""
+after a failure that may pass. defective: its captions have defects, and it is to be asked once more with others of its
+unit. suspect: to be asked with nothing else in flight, since workers died over it. settled: it has its captions, or the
+reason why not."""
 
 
 @dataclass(eq=False, kw_only=True)
@@ -46,31 +51,34 @@ class OpenRow:
     status: str = SUCCESS
     error_message: str | None = None
     captions: tuple[Caption, ...] | None = None
-    leaks: tuple[str, ...] = ()
-    """What the captions give back of their prompts or of the row's own caption (`recaption.leaks`)."""
-    first_captions: tuple[Caption, ...] | None = None
-    """Captions of which some leak, while the row is asked again without its own caption."""
-    leaking: tuple[bool, ...] = ()
-    """Which of the first captions leak."""
+    flags: tuple[tuple[str, ...], ...] = ()
+    """What each of the captions raises."""
+    attempts: list[Attempt] = field(default_factory=list)
+    """Everything the row was answered."""
+    again: Again | None = None
+    """How it is asked once more, since its captions have defects."""
+    round: "tuple[OpenRow, ...]" = ()
+    """Rows of the unit, itself among them, that are asked once more side by side."""
+
+    @property
+    def num_failures(self) -> int:
+        """Return how often it was asked without an answer."""
+        return self.askings - len(self.attempts)
 
     def fail(self, status: str, message: str) -> None:
         """Settle the row without a caption, or with those it has, if it was asked for better ones."""
-        if self.first_captions is None:
+        if not self.attempts:
             self.status, self.error_message = status, message
-        else:
-            self.captions = self.first_captions
-        self._settle()
+        self.settle()
 
-    def succeed(self, captions: tuple[Caption, ...]) -> None:
-        """Settle the row with a caption for each prompt."""
-        assert len(captions) == len(self.prompts), f"{len(captions)} captions for {len(self.prompts)} prompts"
-        self.captions = captions
-        self._settle()
-
-    def _settle(self) -> None:
+    def settle(self) -> None:
+        """Settle the row, with the best of the captions that it has."""
+        if self.attempts:
+            self.captions, self.flags = chosen_captions(self.attempts)
         assert self.state != "settled", f"row {self.row.key} was settled twice"
         self.state = "settled"
         self.picture = self.preparing = None
+        self.round = ()
         self.unit.num_settled += 1
 
 
@@ -89,12 +97,37 @@ class OpenUnit:
     num_handed_out: int = 0
     """Rows whose places the captioner has been told, since it was opened or lost last."""
     num_settled: int = 0
+    defective: list[OpenRow] = field(default_factory=list)
+    """Rows that wait to be asked once more, until every other one is settled."""
+    num_rounds: int = 0
+    """How often rows were asked once more."""
     all_read: bool = False
 
     @property
     def finished(self) -> bool:
         """Tell whether every row is settled."""
         return self.all_read and self.num_settled == len(self.rows)
+
+    def take_rounds(self, share_max: float) -> "list[tuple[OpenRow, ...]]":
+        """Take the defective rows out, those to be asked again side by side together, in their order.
+
+        Before the first such asking, rows beyond a share of the unit's (eight at least) are settled as they are.
+        """
+        rows, self.defective = sorted(self.defective, key=lambda row: row.index), []
+        if not self.num_rounds:
+            most = max(ROWS_AGAIN_ALWAYS, int(share_max * len(self.rows)))
+            rows, left = rows[:most], rows[most:]
+            for row in left:
+                row.settle()
+        self.num_rounds += 1
+        rounds: dict[str, list[OpenRow]] = {}
+        for row in rows:
+            assert row.again is not None, f"row {row.row.key} waits to be asked again, and nothing says how"
+            rounds.setdefault(row.again.step, []).append(row)
+        for together in rounds.values():
+            for row in together:
+                row.round = tuple(together)
+        return [tuple(together) for together in rounds.values()]
 
 
 @dataclass(frozen=True, kw_only=True)

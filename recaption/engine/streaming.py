@@ -1,14 +1,17 @@
 """The stream of requests into a captioner, and where its results go.
 
 A row is asked in its place among the rows of its unit. One that fails in passing is asked again alone: a frame of holes
-stands for the rest of its unit, so that whoever batches by position gives it the batch it always has. A row over which
-workers or captioners died is a suspect: it is asked with nothing else in flight, so that it can only bring down itself.
+stands for the rest of its unit, so that whoever batches by position gives it the batch it always has. Rows whose
+captions have defects are asked again side by side, once all others of their unit are settled: their batches, too,
+follow from their places, and one that fails among them is asked in a frame of theirs. A row over which workers or
+captioners died is a suspect: it is asked with nothing else in flight, so that it can only bring down itself.
 """
 
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 from recaption.captioners.base import Answered, Caption, Failed, Hole, Item, Request, Result, UnitEnd
 from recaption.engine.black_box import BlackBox
@@ -21,7 +24,7 @@ GIVEN_UP_IN_A_ROW_MAX = 100
 to give up on all that is left."""
 
 Book = Callable[[OpenRow, tuple[Caption, ...]], bool]
-"""Settles a row with its captions and returns True, or changes what it is to be asked again and returns False."""
+"""Settles a row with its captions and returns True, or says how it is to be asked again and returns False."""
 
 
 class Stream:
@@ -30,8 +33,10 @@ class Stream:
     `items` may be iterated in another thread than the one that settles results.
     """
 
-    def __init__(self, loader: Loader, *, row_attempts: int, box: BlackBox, book: Book):
+    def __init__(self, loader: Loader, *, row_attempts: int, box: BlackBox, book: Book, share_again_max: float = 1.0):
         self._loader, self._row_attempts, self._box, self._book = loader, row_attempts, box, book
+        self._share_again_max = share_again_max
+        self._rounds: deque[tuple[OpenRow, ...]] = deque()
         self._lock = threading.Lock()
         self._units: list[OpenUnit] = []
         self._asked: dict[int, OpenRow] = {}
@@ -96,8 +101,8 @@ class Stream:
             row.slot = None
             if isinstance(result, Answered):
                 if not self._book(row, result.captions):
-                    row.state = "again"
-                    self._again.append(row)
+                    row.state = "defective"
+                    row.unit.defective.append(row)
                 self._num_unavailable = 0
             else:
                 self._fail(row, result)
@@ -124,6 +129,8 @@ class Stream:
                     row.fail(GAVE_UP, died_over(row.deaths))
                     self._finish(row.unit)
                     gave_up = True
+                elif row.round:
+                    self._return_to_round(row)
             self._box.leave("captioning")
         return gave_up
 
@@ -192,11 +199,22 @@ class Stream:
         """Return a row's item in its place: a hole where there is nothing to ask, or not here."""
         if row.state != "waiting":
             return Hole()
-        if row.deaths and row.deaths >= self._row_attempts - 1:
-            row.state = "suspect"
-            self._suspects.append(row)
+        if self._is_suspect(row):
             return Hole()
         return self._request(row)
+
+    def _is_suspect(self, row: OpenRow) -> bool:
+        """Tell whether a row is on its last chance, and queue it for that."""
+        if not row.deaths or row.deaths < self._row_attempts - 1:
+            return False
+        row.state = "suspect"
+        self._suspects.append(row)
+        return True
+
+    def _return_to_round(self, row: OpenRow) -> None:
+        if not self._is_suspect(row):
+            row.state = "again"
+            self._again.append(row)
 
     def _request(self, row: OpenRow) -> Request:
         self._num_tickets += 1
@@ -204,7 +222,10 @@ class Stream:
         row.askings += 1
         row.slot = self._box.depart(row.unit.serial, row.index)
         self._asked[self._num_tickets] = row
-        return Request(ticket=self._num_tickets, picture=row.picture, prompts=row.prompts, key=row.row.key)
+        request = Request(ticket=self._num_tickets, picture=row.picture, prompts=row.prompts, key=row.row.key)
+        if row.again is None:
+            return request
+        return replace(request, decoding=row.again.decoding, max_new_tokens=row.again.max_new_tokens)
 
     def _close(self, unit: OpenUnit) -> Item:
         if not unit.rows:
@@ -218,18 +239,20 @@ class Stream:
             self._units.remove(unit)
             self.finished.append(unit)
             self._loader.finished_unit()
+        elif unit.all_read and unit.defective and unit.num_settled + len(unit.defective) == len(unit.rows):
+            self._rounds.extend(unit.take_rounds(self._share_again_max))
 
     def _fail(self, row: OpenRow, failed: Failed) -> None:
         if failed.kind == "rejected":
             row.fail(REJECTED, failed.message)
-        elif row.askings >= self._row_attempts:
-            row.fail(GAVE_UP, f"{failed.kind} {row.askings} times, at last: {failed.message}")
+        elif row.num_failures >= self._row_attempts:
+            row.fail(GAVE_UP, f"{failed.kind} {row.num_failures} times, at last: {failed.message}")
             if failed.kind != "out_of_memory":
                 self._give_up_on_captioner(failed)
         else:
             row.state = "again"
             row.out_of_memory = failed.kind == "out_of_memory"
-            pause = 0.0 if row.out_of_memory else pause_seconds(row.askings - 1)
+            pause = 0.0 if row.out_of_memory else pause_seconds(row.num_failures - 1)
             row.not_before = time.monotonic() + pause
             self._again.append(row)
 
@@ -239,20 +262,29 @@ class Stream:
             raise OSError(f"the captioner did not answer {self._num_unavailable} rows in a row: {failed.message}")
 
     def _asked_again(self, captioner: int) -> Iterator[Item]:
-        """Yield what asks once more, each row alone, about those whose pause is over."""
+        """Yield what asks once more: defective rows side by side, and each alone those whose pause is over."""
         while True:
             with self._lock:
-                due = next((row for row in self._again if row.not_before <= time.monotonic()), None)
-                if due is None or captioner != self._num_captioners:
-                    return
-                self._again.remove(due)
-                frame = self._frame(due)
+                frame = self._next_frame() if captioner == self._num_captioners else None
+            if frame is None:
+                return
             yield from self._shown(frame)
+
+    def _next_frame(self) -> list[Item] | None:
+        if self._rounds:
+            return [*(self._request(row) for row in self._rounds.popleft()), UnitEnd()]
+        due = next((row for row in self._again if row.not_before <= time.monotonic()), None)
+        if due is None:
+            return None
+        self._again.remove(due)
+        return self._frame(due)
 
     def _frame(self, row: OpenRow) -> list[Item]:
         """Return a row's unit with holes for all others; where memory ran out, the row by itself."""
         request = self._request(row)
         if row.out_of_memory:
             return [request, UnitEnd()]
+        if row.round:
+            return [*(request if other is row else Hole() for other in row.round), UnitEnd()]
         num_after = max(0, row.unit.num_rows - row.index - 1)
         return [*[Hole()] * row.index, request, *[Hole()] * num_after, UnitEnd()]

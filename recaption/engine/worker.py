@@ -19,6 +19,7 @@ from recaption.engine.writing import Provenance, Writer
 from recaption.inputs.units import Unit
 from recaption.job.manifest import join_job
 from recaption.prompts import job_prompts, prompts_for
+from recaption.quality.policy import RepairPolicy
 
 
 def run_worker(
@@ -69,8 +70,14 @@ def caption_stream(
         stack.callback(writer.close)
         loader = _loader(config, units, decoders, clock, box)
         stack.callback(loader.close)
-        book = partial(book_captions, config)
-        stream = Stream(loader, row_attempts=config.engine.row_attempts, box=box, book=book)
+        book = partial(book_captions, RepairPolicy(config))
+        stream = Stream(
+            loader,
+            row_attempts=config.engine.row_attempts,
+            box=box,
+            book=book,
+            share_again_max=config.repair.share_max,
+        )
         clock.take()
         loader.start()
         for _ in answering.settle(stream):

@@ -12,7 +12,7 @@ from recaption.engine.black_box import BlackBox
 from recaption.engine.clock import StageClock
 from recaption.engine.open_units import OpenUnit
 from recaption.engine.report import UnitReport
-from recaption.engine.sidecar_rows import sidecar_columns
+from recaption.engine.sidecar_rows import sidecar_rows
 from recaption.engine.transient import patiently
 from recaption.job.marks import finish_unit
 
@@ -66,7 +66,7 @@ class Writer:
     ) -> UnitReport:
         own = self._provenance
         identity = {"prompt_id": own.prompt_id, "captioner_id": own.captioner_id}
-        rows = [sidecar_columns(row, caption_columns=own.caption_columns, **identity) for row in unit.rows]
+        rows = sidecar_rows(unit.rows, caption_columns=own.caption_columns, **identity)
         self._box.enter("writing")
         try:
             with self._clock.time("writing"):

@@ -156,7 +156,8 @@ def test_leaks(caption: str, alt_text: str | None, flags: tuple[str, ...]) -> No
 def test_only_a_caption_that_knew_the_alt_text_can_have_copied_it() -> None:
     several = config(more_prompts={"known": "@conditioned"})
     copied = "a red boat in the old harbour of Visby"
-    assert leaks_in(several, row(copied), [copied, copied]) == ((), ("alt_text_copied",))
-    assert leaks_in(several, row(copied), [copied, copied], conditioned=False) == ((), ())
+    asked, without = prompts_for(several, row(copied)), prompts_without_condition(several)
+    assert leaks_in(several, row(copied), asked, [copied, copied]) == ((), ("alt_text_copied",))
+    assert leaks_in(several, row(copied), without, [copied, copied]) == ((), ())
     told = "Use its names where the image bears them out"
-    assert leaks_in(several, row(copied), [told, told]) == ((), ("prompt_echo",))
+    assert leaks_in(several, row(copied), asked, [told, told]) == ((), ("prompt_echo",))

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from imagetext.caption_flags.names import ALT_TEXT_COPIED, CONDITION_DROPPED, PROMPT_ECHO
 from recaption.config import RecaptionConfig
-from recaption.leaks import ALT_TEXT_COPIED, CONDITION_DROPPED, PROMPT_ECHO
 from recaption.named_prompts import NAMED_PROMPTS
 from recaption.prompts import job_prompts
 from runtime.config import parse
