@@ -5,6 +5,7 @@ from dataclasses import fields
 from importlib import import_module
 from typing import Any
 
+from recaption.audit.config import AuditConfig
 from recaption.config import RecaptionConfig, StatusConfig, VerifyConfig
 from recaption.exchange.export_config import ExportConfig
 from recaption.exchange.import_config import ImportConfig
@@ -22,6 +23,7 @@ VERBS = {
     "export": "Join finished captions with their pictures: as shards or a Hugging Face data set. RUN: a job's folder.",
     "import": "Make sidecars for one's own shards of the captions published as Recap-DataComp-1B.",
     "statistics": "Measure captions beside those that rows came with: words, vocabulary, CLIP scores. RUN: a folder.",
+    "audit": "Count supported, unsupported and missed claims: by scene graphs, or by a vision model. RUN: a folder.",
 }
 CONFIGS: dict[str, type[Any]] = {
     "run": RecaptionConfig,
@@ -31,6 +33,7 @@ CONFIGS: dict[str, type[Any]] = {
     "export": ExportConfig,
     "import": ImportConfig,
     "statistics": StatisticsConfig,
+    "audit": AuditConfig,
 }
 WORK = {
     "run": "recaption.verbs.run",
@@ -39,10 +42,17 @@ WORK = {
     "verify": "recaption.verbs.verify",
     "export": "recaption.exchange.verbs.export_captions",
     "import": "recaption.exchange.verbs.import_published",
+    "audit": "recaption.audit.running.audit",
     "statistics": "recaption.statistics.verbs.statistics",
 }
 """Where each verb's function stands: imported only once its arguments are right, so that --help answers at once."""
-RUN_FIELDS = {"status": "output_dir", "verify": "output_dir", "export": "recaptions", "statistics": "recaptions"}
+RUN_FIELDS = {
+    "status": "output_dir",
+    "verify": "output_dir",
+    "export": "recaptions",
+    "statistics": "recaptions",
+    "audit": "recaptions",
+}
 """Fields that a first argument without a name is for: `verify RUN` is `verify --output_dir RUN`."""
 
 JOB_FIELDS = frozenset(field.name for field in fields(RecaptionConfig))
@@ -68,7 +78,7 @@ def spell_out(verb: str, argv: list[str]) -> list[str]:
         argv = [f"--{RUN_FIELDS[verb]}", *argv]
     if verb == "plan":
         return [_of_job(word) for word in argv]
-    if verb in ("status", "statistics") and argv[-1:] == ["--json"]:
+    if verb in ("status", "statistics", "audit") and argv[-1:] == ["--json"]:
         argv = [*argv, "true"]
     return argv
 

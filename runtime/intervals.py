@@ -42,6 +42,18 @@ def mean_interval(values: Float[np.ndarray, " items"]) -> Interval:
     return ratio_interval(values, np.ones(len(values)))
 
 
+def share_of_items(parts: Float[np.ndarray, " items"], wholes: Float[np.ndarray, " items"]) -> Interval:
+    """Return sum(parts) / sum(wholes) where parts are of wholes (wrong claims of claims), within [0, 1].
+
+    As `ratio_interval`; a share of 0 or 1, which shows no spread, gets Wilson's interval over the items.
+    """
+    found = ratio_interval(parts, wholes)
+    if found.value in (0.0, 1.0):
+        num_items = int((wholes > 0).sum())
+        return share_interval(round(found.value) * num_items, num_items)
+    return Interval(found.value, max(0.0, found.low), min(1.0, found.high))
+
+
 def share_interval(count: int, total: int) -> Interval:
     """Return count / total of independent trials, with Wilson's interval, which is never empty; NaN without trials."""
     from scipy.stats import norm

@@ -5,7 +5,7 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,14 +16,14 @@ from imagetext.sidecars import RECAPTION_COLUMN, read_sidecar_table
 from recaption.config import RecaptionConfig
 from recaption.executors import local
 from recaption.inputs.opening import open_units
-from recaption.inputs.table_columns import ColumnsConfig
 from recaption.inputs.units import SUCCESS, Unit
 from recaption.job.folder import open_job
 from recaption.job.marks import UnitMark, read_marks
 from recaption.planning.config import PlanConfig
 from recaption.planning.pace import steady_pace
+from recaption.sample_table import on_table, write_sample
 from recaption.sampling import SampledRow, sample_input
-from runtime.atomic import atomic_path, make_folder
+from runtime.atomic import make_folder
 from runtime.errors import UserError
 from runtime.intervals import Interval, mean_interval
 from runtime.progress import Progress
@@ -32,8 +32,6 @@ ROWS_MIN = 512
 ROUNDS = 8
 """Times over that a calibration fills what the captioner has under way at once."""
 SERVED_UNIT_ROWS = 32
-_COLUMNS = ("key", "image", "caption")
-_IDENTITY = ("uid", "url", "sha256")
 UNITS_COUNTED_MAX = 256
 """Units of an input whose rows are counted; of more, the counted ones stand for all."""
 
@@ -80,7 +78,7 @@ def calibrate(config: PlanConfig) -> Calibration:
     shutil.rmtree(folder, ignore_errors=True)
     try:
         reading = _draw(config.job, units, num_rows, unit_rows, make_folder(folder) / "sample.parquet")
-        job = _as_calibration(config.job, folder, unit_rows)
+        job = on_table(config.job, folder / "sample.parquet", folder / "sidecars", unit_rows)
         started, marks = time.time(), _caption(job)
         first = min(marks, key=lambda mark: mark.finished_at)
         served = config.job.captioner != "transformers"
@@ -134,63 +132,19 @@ def _unit_rows(job: RecaptionConfig) -> int:
 
 def _draw(job: RecaptionConfig, units: Sequence[Unit], num_rows: int, unit_rows: int, place: Path) -> _Reading:
     """Write drawn rows as a table whose row groups are a unit each, and tell how long they took to read."""
-    schema = pyarrow.schema(
-        [
-            ("key", pyarrow.string()),
-            ("image", pyarrow.binary()),
-            ("caption", pyarrow.string()),
-            ("url", pyarrow.string()),
-        ]
-    )
-    began, passed, sizes, count = time.monotonic(), dict[str, int](), list[float](), 0
-    rows = sample_input(units, num_rows, job.seed)
-    with atomic_path(place) as partial, pyarrow.parquet.ParquetWriter(partial, schema) as writer:
-        for some in _grouped(rows, unit_rows):
-            passed.update((each.unit, each.num_passed) for each in some)
-            sizes += [float(len(each.row.image or b"")) for each in some]
-            count += len(some)
-            writer.write_table(_as_table([_as_row(each) for each in some], schema))
-    if not count:
+    passed, sizes = dict[str, int](), list[float]()
+
+    def noted() -> Iterator[SampledRow]:
+        for each in sample_input(units, num_rows, job.seed):
+            passed[each.unit] = each.num_passed
+            sizes.append(float(len(each.row.image or b"")))
+            yield each
+
+    began = time.monotonic()
+    write_sample(place, noted(), units, unit_rows)
+    if not sizes:
         raise UserError("the input holds no rows", where="job")
     return _Reading(seconds_per_row=(time.monotonic() - began) / sum(passed.values()), image_bytes=sizes)
-
-
-def _grouped(rows: Iterator[SampledRow], size: int) -> Iterator[list[SampledRow]]:
-    group: list[SampledRow] = []
-    for row in rows:
-        group.append(row)
-        if len(group) == size:
-            yield group
-            group = []
-    if group:
-        yield group
-
-
-def _as_row(each: SampledRow) -> dict[str, object]:
-    row = each.row
-    identity = {name: getattr(row, name) for name in _IDENTITY}
-    return {**row.columns, **identity, "key": each.name, "image": row.image, "caption": row.caption}
-
-
-def _as_table(rows: list[dict[str, object]], schema: pyarrow.Schema) -> pyarrow.Table:
-    try:
-        return pyarrow.Table.from_pylist(rows, schema=schema)
-    except (pyarrow.ArrowException, OverflowError):
-        ours = [{name: row[name] for name in (*_IDENTITY, *_COLUMNS)} for row in rows]
-        return pyarrow.Table.from_pylist(ours, schema=schema)
-
-
-def _as_calibration(job: RecaptionConfig, folder: Path, unit_rows: int) -> RecaptionConfig:
-    nowhere = dict.fromkeys(("shards", "images", "dataset", "split", "conversations", "pictures"))
-    return replace(
-        job,
-        **nowhere,
-        table=str(folder / "sample.parquet"),
-        columns=ColumnsConfig(**{name: name for name in _COLUMNS}),
-        output_dir=folder / "sidecars",
-        images_per_unit=unit_rows,
-        part="0/1",
-    )
 
 
 def _caption(config: RecaptionConfig) -> list[UnitMark]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from runtime.intervals import Interval, mean_interval
+from runtime.intervals import Interval, mean_interval, share_of_items
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,8 +41,8 @@ def score_pairs(
         num_pairs=len(old),
         old_cosine=mean_interval(old),
         new_cosine=mean_interval(new),
-        new_win_share=mean_interval(wins),
-        new_softmax_share=mean_interval(shares),
+        new_win_share=share_of_items(wins, np.ones(len(wins))),
+        new_softmax_share=share_of_items(shares, np.ones(len(shares))),
         scale=scale,
         **truncated,
     )
