@@ -19,6 +19,7 @@ from recaption.engine.writing import Provenance, Writer
 from recaption.inputs.units import Unit
 from recaption.job.manifest import join_job
 from recaption.prompts import job_prompts, prompts_for
+from recaption.quality.drift import DriftMonitor
 from recaption.quality.policy import RepairPolicy
 
 
@@ -66,7 +67,14 @@ def caption_stream(
             decode_processes=num_processes,
             worker=index,
         )
-        writer = Writer(config.output_dir, provenance, num_retries=config.engine.write_retries, clock=clock, box=box)
+        writer = Writer(
+            config.output_dir,
+            provenance,
+            monitor=DriftMonitor(config),
+            num_retries=config.engine.write_retries,
+            clock=clock,
+            box=box,
+        )
         stack.callback(writer.close)
         loader = _loader(config, units, decoders, clock, box)
         stack.callback(loader.close)

@@ -4,7 +4,7 @@ import sys
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from recaption.engine.attempts import forget_deaths
@@ -15,6 +15,8 @@ from recaption.engine.report import UnitReport
 from recaption.engine.sidecar_rows import sidecar_rows
 from recaption.engine.transient import patiently
 from recaption.job.marks import finish_unit
+from recaption.quality.drift import DriftMonitor
+from recaption.quality.rates import measure_rows
 
 WAITING_MAX = 2
 """Finished units that wait for their write; the captioner pauses when there are more."""
@@ -35,8 +37,18 @@ class Provenance:
 class Writer:
     """A thread that writes sidecars and marks, one unit after the other."""
 
-    def __init__(self, folder: Path, provenance: Provenance, *, num_retries: int, clock: StageClock, box: BlackBox):
+    def __init__(
+        self,
+        folder: Path,
+        provenance: Provenance,
+        *,
+        monitor: DriftMonitor,
+        num_retries: int,
+        clock: StageClock,
+        box: BlackBox,
+    ):
         self._folder, self._provenance, self._num_retries = folder, provenance, num_retries
+        self._monitor = monitor
         self._clock, self._box = clock, box
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="writing")
         self._writes: deque[Future[UnitReport]] = deque()
@@ -52,7 +64,8 @@ class Writer:
     def written(self, num_left_max: int = WAITING_MAX) -> Iterator[UnitReport]:
         """Yield reports of written units; wait while more than `num_left_max` are unwritten.
 
-        Raises what stopped a write: an OSError that names the file, or a UserError where rows do not reconcile.
+        Raises what stopped a write: an OSError that names the file, or a UserError where rows do not reconcile or
+        captions have drifted.
         """
         while self._writes and (self._writes[0].done() or len(self._writes) > num_left_max):
             yield self._writes.popleft().result()
@@ -67,6 +80,8 @@ class Writer:
         own = self._provenance
         identity = {"prompt_id": own.prompt_id, "captioner_id": own.captioner_id}
         rows = sidecar_rows(unit.rows, caption_columns=own.caption_columns, **identity)
+        rates = measure_rows(rows)
+        drift = self._monitor.check(unit.unit.name, rows, rates)
         self._box.enter("writing")
         try:
             with self._clock.time("writing"):
@@ -78,6 +93,7 @@ class Writer:
                         manifest_sha256=own.manifest_sha256,
                         wall_seconds=unit_seconds,
                         stage_seconds=seconds,
+                        more_facts={"rates": asdict(rates), **({"drift": drift} if drift else {})},
                     ),
                     num_retries=self._num_retries,
                     on_retry=lambda error, pause: _tell(unit, error, pause),

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from imagetext.sidecars import read_mark, write_sidecar
 from recaption.inputs.units import SUCCESS, Unit
@@ -47,6 +48,10 @@ class UnitMark:
     """From the unit's first row to its last."""
     stage_seconds: Mapping[str, float] = field(default_factory=dict)
     """Seconds spent on the unit by stage (reading, decoding, ...); stages overlap."""
+    rates: Mapping[str, Any] = field(default_factory=dict)
+    """Fields of `recaption.quality.rates.UnitRates`; empty in marks of other origin."""
+    drift: Sequence[str] = ()
+    """In what the unit departs from its run's calibration, and was accepted."""
 
 
 @dataclass(frozen=True)
@@ -87,8 +92,9 @@ def finish_unit(
     manifest_sha256: str,
     wall_seconds: float,
     stage_seconds: Mapping[str, float],
+    more_facts: Mapping[str, object] | None = None,
 ) -> None:
-    """Write a unit's sidecar, then its mark.
+    """Write a unit's sidecar, then its mark, which holds `more_facts` (plain JSON types) too.
 
     Raises:
         UserError: where there is not one row for each row of the input, or as `imagetext.sidecars.write_sidecar`.
@@ -103,6 +109,7 @@ def finish_unit(
         "finished_at": round(time.time(), 3),
         "wall_seconds": round(wall_seconds, 3),
         "stage_seconds": {name: round(seconds, 3) for name, seconds in stage_seconds.items()},
+        **(more_facts or {}),
     }
     write_sidecar(folder, unit.name, rows, own_types=unit.column_types(), facts=facts)
 
@@ -122,6 +129,8 @@ def read_unit_mark(folder: Path, name: str) -> UnitMark:
             finished_at=float(mark.get("finished_at", 0.0)),
             wall_seconds=float(mark.get("wall_seconds", 0.0)),
             stage_seconds=dict(mark.get("stage_seconds", {})),
+            rates=dict(mark.get("rates", {})),
+            drift=tuple(mark.get("drift", ())),
         )
     except (KeyError, TypeError, ValueError) as error:
         where = folder / f"{name}{MARK_SUFFIX}"

@@ -1,6 +1,7 @@
 """How captions are checked while they are made: what is asked again, what refuses a captioner, what stops a run."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 from imagetext.caption_flags.names import DEFECTS
@@ -44,3 +45,36 @@ class RepairConfig:
             wanted = f"above 0, up to {TEMPERATURE_MAX}"
             raise UserError("out of range", where="repair.temperature", found=self.temperature, wanted=wanted)
         resolve(self.prompt, where="repair.prompt")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DriftConfig:
+    """Each unit is held against the run's first ones before it counts as finished."""
+
+    stop: bool = True
+    """Stop the run at a unit that leaves the band. False: tell of it, on stderr and in the unit's mark."""
+    accept: list[str] = field(default_factory=list)
+    """Units that may leave the band, since somebody looked at them."""
+    reference: Path | None = None
+    """Folder of a run whose calibration this run is held against from its first unit on; left out, the run's own first
+    units are the calibration."""
+    calibration_rows: int = 1000
+    """Captions that make a calibration."""
+    rows_min: int = 200
+    """Captions of a unit from which its rates tell anything."""
+    deviations: float = 4.0
+    """Standard errors that a unit may be away from the calibration, beyond the tolerances."""
+    share_tolerance: float = 0.05
+    """By how much a unit's share of a flag, of repeated captions or of failed rows may differ whatever its size."""
+    length_tolerance: float = 0.1
+    """Share of the mean length by which a unit's may differ."""
+    score_tolerance: float = 0.02
+    """By how much a unit's mean CLIP score may be lower, where captions are scored."""
+
+    def __post_init__(self) -> None:
+        for name in ("calibration_rows", "rows_min"):
+            if getattr(self, name) < 2:
+                raise UserError("out of range", where=f"drift.{name}", found=getattr(self, name), wanted=">= 2")
+        for name in ("deviations", "share_tolerance", "length_tolerance", "score_tolerance"):
+            if getattr(self, name) < 0:
+                raise UserError("out of range", where=f"drift.{name}", found=getattr(self, name), wanted=">= 0")
