@@ -5,6 +5,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
+from llava_train.decoding.pointwise import rounds_as_published
+
 Heads = Float[Tensor, "rows heads queries head"]
 Groups = Float[Tensor, "rows groups places head"]
 
@@ -14,7 +16,12 @@ def attend_causally(
     keys: Float[Tensor, "rows groups tokens head"],
     values: Float[Tensor, "rows groups tokens head"],
 ) -> Float[Tensor, "rows heads tokens head"]:
-    """Return the attention of a sequence to itself by torch's fused kernel."""
+    """Return the attention of a sequence to itself: by torch's fused kernel, or as published models are run here."""
+    if rounds_as_published(queries.device, queries.dtype):
+        num_heads, num_tokens = queries.shape[1:3]
+        seen = torch.ones(num_tokens, num_tokens, dtype=torch.bool).tril().expand(len(queries), -1, -1)
+        mask = mask_for(seen, num_heads=num_heads, num_groups=keys.shape[1], dtype=queries.dtype)
+        return attend_to_places(queries, keys, values, mask)
     grouped = queries.shape[1] != keys.shape[1]
     return scaled_dot_product_attention(queries, keys, values, is_causal=True, enable_gqa=grouped)
 

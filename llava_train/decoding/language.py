@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
-from torch.nn.functional import embedding, rms_norm
+from torch.nn.functional import embedding
 from transformers import LlavaForConditionalGeneration
 
 from llava_train.decoding.attending import attend_causally, attend_to_places, mask_for
@@ -20,7 +20,7 @@ class LanguagePasses:
     def __init__(self, weights: LanguageWeights, llava: LlavaForConditionalGeneration):
         self.weights = weights
         self._rotary: Any = llava.model.language_model.rotary_emb
-        self._pointwise = pointwise_for(weights.embeddings.device)
+        self._pointwise = pointwise_for(weights.embeddings.device, weights.embeddings.dtype)
         self._cosines = self._sines = weights.embeddings.new_zeros(0, 1, weights.head_width)
 
     def new_cache(self, num_slots: int) -> KeyValueCache:
@@ -168,7 +168,7 @@ class LanguagePasses:
 
     def _turned(self, heads: Tensor, norm: Tensor | None, cosines: Tensor, sines: Tensor) -> Tensor:
         if norm is not None:
-            heads = rms_norm(heads, norm.shape, norm, self.weights.norm_epsilon)
+            heads = self._normed(heads, norm)
         return self._pointwise.turn(heads, cosines, sines)
 
     def _after_attention(self, layer: LayerWeights, hidden: Tensor, mixed: Tensor) -> Tensor:
@@ -177,7 +177,7 @@ class LanguagePasses:
         return layer.down.onto(hidden, self._pointwise.gate(gate_up))
 
     def _normed(self, hidden: Tensor, weight: Tensor) -> Tensor:
-        return rms_norm(hidden, weight.shape, weight, self.weights.norm_epsilon)
+        return self._pointwise.norm(hidden, weight, self.weights.norm_epsilon)
 
 
 class _Stretch:

@@ -16,6 +16,8 @@ class DenseProduct:
 
     weight: Float[Tensor, "out in"]
     bias: Float[Tensor, " out"] | None = None
+    sums_at_once: bool = True
+    """Add to a residual stream within the product, rounding once; or round the product first."""
 
     def __call__(self, inputs: Float[Tensor, "rows in"]) -> Float[Tensor, "rows out"]:
         """Return the product."""
@@ -23,6 +25,8 @@ class DenseProduct:
 
     def onto(self, residual: Float[Tensor, "rows out"], inputs: Float[Tensor, "rows in"]) -> Float[Tensor, "rows out"]:
         """Return the product added to a residual stream."""
+        if not self.sums_at_once:
+            return residual + self(inputs)
         total = torch.addmm(residual, inputs, self.weight.t())
         return total if self.bias is None else total + self.bias
 

@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from transformers import LlavaForConditionalGeneration
 
+from llava_train.decoding.pointwise import rounds_as_published
 from llava_train.decoding.products import DenseProduct, Fp8Product, Product
 from llava_train.parts import language_config
 
@@ -34,7 +35,9 @@ class LayerWeights:
 
 @dataclass(frozen=True, kw_only=True)
 class LanguageWeights:
-    """All blocks, the table before them and the head behind them, on one device in one type."""
+    """All blocks, the table before them and the head behind them, on one device in one type; where every step is
+    rounded as published, norms are in float32.
+    """
 
     embeddings: Float[Tensor, "vocabulary width"]
     layers: tuple[LayerWeights, ...]
@@ -72,13 +75,23 @@ def fuse_language(
     """
     config = language_config(llava)
     model: Any = llava.model.language_model
+    stepwise = rounds_as_published(device, dtype)
 
     def copied(tensor: Tensor) -> Tensor:
         return tensor.detach().to(device=device, dtype=dtype, copy=True)
 
+    def copied_norm(tensor: Tensor) -> Tensor:
+        return tensor.detach().to(device=device, dtype=torch.float32 if stepwise else dtype, copy=True)
+
+    def product(*linears: nn.Linear) -> Product:
+        bias = None if linears[0].bias is None else torch.cat([copied(linear.bias) for linear in linears])
+        weight = torch.cat([copied(linear.weight) for linear in linears])
+        dense = DenseProduct(weight, bias, sums_at_once=not stepwise)
+        return Fp8Product.of(dense) if fp8 else dense
+
     layers = []
     for layer in model.layers:
-        layers.append(_fuse_layer(layer, copied, fp8=fp8))
+        layers.append(_fuse_layer(layer, product, copied_norm))
         if take_over:
             layer.to("meta")
     embeddings = copied(model.embed_tokens.weight)
@@ -86,7 +99,7 @@ def fuse_language(
     weights = LanguageWeights(
         embeddings=embeddings,
         layers=tuple(layers),
-        norm=copied(model.norm.weight),
+        norm=copied_norm(model.norm.weight),
         head=DenseProduct(embeddings if tied else copied(llava.lm_head.weight)),
         num_heads=int(config.num_attention_heads),
         num_groups=int(config.num_key_value_heads),
@@ -100,25 +113,20 @@ def fuse_language(
     return weights
 
 
-def _fuse_layer(layer: Any, copied: Callable[[Tensor], Tensor], *, fp8: bool) -> LayerWeights:
+def _fuse_layer(layer: Any, product: Callable[..., Product], copied_norm: Callable[[Tensor], Tensor]) -> LayerWeights:
     attention, mlp = layer.self_attn, layer.mlp
-
-    def product(*linears: nn.Linear) -> Product:
-        bias = None if linears[0].bias is None else torch.cat([copied(linear.bias) for linear in linears])
-        dense = DenseProduct(torch.cat([copied(linear.weight) for linear in linears]), bias)
-        return Fp8Product.of(dense) if fp8 else dense
 
     def norm(name: str) -> Tensor | None:
         module = getattr(attention, name, None)
-        return None if module is None else copied(module.weight)
+        return None if module is None else copied_norm(module.weight)
 
     return LayerWeights(
-        attention_norm=copied(layer.input_layernorm.weight),
+        attention_norm=copied_norm(layer.input_layernorm.weight),
         queries_keys_values=product(attention.q_proj, attention.k_proj, attention.v_proj),
         query_norm=norm("q_norm"),
         key_norm=norm("k_norm"),
         output=product(attention.o_proj),
-        mlp_norm=copied(layer.post_attention_layernorm.weight),
+        mlp_norm=copied_norm(layer.post_attention_layernorm.weight),
         gate_up=product(mlp.gate_proj, mlp.up_proj),
         down=product(mlp.down_proj),
     )
