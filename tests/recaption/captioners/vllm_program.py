@@ -3,7 +3,7 @@
     python -m tests.recaption.captioners.vllm_program CAPTIONER PICTURES OUTPUT
 
 Writes a JSON object: results by ticket, the most rows that were asked before the first was answered, and what became of
-a picture that no model can read.
+a request that is longer than the model reads.
 """
 
 import json
@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 MAX_NEW_TOKENS = 24
+MODEL_TOKENS = 128
 SHORT = "What is it?"
 
 
@@ -34,7 +35,7 @@ def main() -> None:
         device="cpu",
         max_new_tokens=MAX_NEW_TOKENS,
         more_prompts={"short": SHORT},
-        vllm=VllmConfig(max_sequences=8, max_model_tokens=128, kv_cache_gib=0.125, eager=True),
+        vllm=VllmConfig(max_sequences=8, max_model_tokens=MODEL_TOKENS, kv_cache_gib=0.125, eager=True),
     )
     captioner = open_captioner(config)
     prepare = captioner.prepare
@@ -48,7 +49,8 @@ def main() -> None:
             yield Hole()
             if ticket % 5 == 0:
                 yield UnitEnd()
-        yield Request(ticket=-1, picture=np.zeros((3, 0, 4), dtype=np.uint8), prompts=(config.prompt, SHORT))
+        endless = ("word " * MODEL_TOKENS, SHORT)
+        yield Request(ticket=-1, picture=np.zeros((3, 4, 4), dtype=np.uint8), prompts=endless)
 
     results, asked_at_first = {}, None
     for result in captioner.answer(items()):
