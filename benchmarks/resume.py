@@ -93,7 +93,7 @@ def make_job(folder: Path, size: Size) -> None:
     mark = _mark(size, job.manifest.sha256)
     for index in range(size.num_shards - _NUM_PENDING):
         (folder / "side" / f"{index:08d}.parquet").touch()
-        text = json.dumps({**mark, "input_fingerprint": f"{index:064x}", "finished_at": 1.8e9 + index})
+        text = json.dumps({**mark, "input_fingerprint": f"{index:064x}", "finished_at": 1.7e9 + index})
         (folder / "side" / f"{index:08d}_stats.json").write_text(text)
     job.lock.close()
 
@@ -173,7 +173,7 @@ def _status(folder: Path) -> int:
     from recaption.job.marks import finished_names, read_marks
     from recaption.job.progress import summarise
 
-    return summarise(read_marks(folder / "side", sorted(finished_names(folder / "side")))).num_rows
+    return summarise(read_marks(folder / "side", sorted(finished_names(folder / "side"))), now=time.time()).num_rows
 
 
 def _set_of_ids(folder: Path) -> int:

@@ -1,5 +1,6 @@
 """How a job is shared out: settings of the Ray executor."""
 
+import re
 from dataclasses import dataclass
 from typing import Literal
 
@@ -29,6 +30,9 @@ class RayConfig:
     """How long to wait while the cluster has room for no captioner at all."""
 
     def __post_init__(self) -> None:
+        if self.address not in (None, "auto") and not re.fullmatch(r"[^/\s]+:\d+", str(self.address)):
+            what, wanted = "no address of a Ray cluster", "auto, or HOST:PORT of its head"
+            raise UserError(what, where="ray.address", found=self.address, wanted=wanted)
         for name in ("cpus_per_captioner", "captioners_max", "losses_max"):
             value = getattr(self, name)
             if value is not None and value < 1:

@@ -36,13 +36,13 @@ def run(config: RecaptionConfig) -> None:
 def status(config: StatusConfig) -> None:
     """Print how far a job is, how fast it goes, what failed and why; reads its marks alone."""
     manifest = read_manifest(config.output_dir)
-    names = sorted(finished_names(config.output_dir))
-    totals = summarise(read_marks(config.output_dir, names))
+    names, now = sorted(finished_names(config.output_dir)), time.time()
+    totals = summarise(read_marks(config.output_dir, names), now=now)
     done = (config.output_dir / DONE).exists()
     if config.json:
-        print(json.dumps(as_json(totals, manifest.num_units, done=done, now=time.time()), indent=2))
+        print(json.dumps(as_json(totals, manifest.num_units, done=done, now=now), indent=2))
     else:
-        lines = as_lines(config.output_dir, totals, manifest.num_units, done=done, now=time.time())
+        lines = as_lines(config.output_dir, totals, manifest.num_units, done=done, now=now)
         print("\n".join([*lines, *check_lines(config.output_dir, totals, None)]))
 
 

@@ -5,12 +5,11 @@ lost captioner had in flight is handed out again unless its mark is there. Sidec
 job's folder, which all nodes share; through Ray go names and counts.
 """
 
-import logging
 import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,13 +29,12 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from recaption.config import RecaptionConfig
 from recaption.engine.report import UnitReport
 from recaption.executors.ray_actors import Feed, RemoteCaptioner, config_of_a_captioner
+from recaption.executors.ray_connection import connected
 from recaption.inputs.units import Unit
-from recaption.job.marks import finished_names, read_unit_mark
+from recaption.job.marks import list_folder, read_unit_mark, remove_unfinished
 from runtime.errors import UserError
 
 POLL_SECONDS = 1.0
-OBJECT_STORE_BYTES = 80 << 20
-"""Ray's own smallest: nothing but names and counts goes through it."""
 LOST = (
     ActorUnschedulableError, NodeDiedError, ObjectLostError, OutOfMemoryError, RayActorError, WorkerCrashedError,
 )  # fmt: skip
@@ -51,7 +49,7 @@ def caption_units(config: RecaptionConfig, units: Sequence[Unit]) -> Iterator[Un
             lost with their captioners too often.
     """
     if units:
-        with _connected(config):
+        with connected(config):
             yield from _Crew(config, units).reports()
 
 
@@ -190,6 +188,7 @@ class _Crew:
             self._dismiss(captioner)
         else:
             captioner.joined = True
+            print(f"captioner {captioner.number} joins from node {captioner.node_id}", file=sys.stderr, flush=True)
             captioner.awaited = captioner.actor.run.options(num_returns="streaming").remote()
 
     def _refuse(self, node_id: str, why: Exception) -> None:
@@ -206,15 +205,19 @@ class _Crew:
         """Report what a lost captioner had finished unheard, and hand out the rest of its units again."""
         self._dismiss(captioner)
         given = [unit for unit in ray.get(self._feed.given.remote(captioner.number)) if unit.name in self._unfinished]
-        finished = finished_names(self._config.output_dir)
+        listing = list_folder(self._config.output_dir)
         for unit in given:
-            if unit.name in finished:
+            if unit.name in listing.finished:
                 mark = read_unit_mark(self._config.output_dir, unit.name)
                 yield from self._finished(
                     UnitReport(name=unit.name, num_rows=mark.num_rows, statuses=mark.statuses, seconds={})
                 )
-        self._put_back([unit for unit in given if unit.name not in finished])
-        print(f"captioner {captioner.number} was lost: {_first_line(error)}", file=sys.stderr, flush=True)
+        unfinished = [unit for unit in given if unit.name not in listing.finished]
+        # Before somebody else takes them: whatever is half written now was written by nobody else.
+        remove_unfinished(self._config.output_dir, listing, {unit.name for unit in unfinished})
+        self._put_back(unfinished)
+        said = f"captioner {captioner.number} was lost with {len(unfinished)} units in flight: {_first_line(error)}"
+        print(said, file=sys.stderr, flush=True)
 
     def _put_back(self, units: Sequence[Unit]) -> None:
         again = []
@@ -230,24 +233,6 @@ class _Crew:
     def _dismiss(self, captioner: _Captioner) -> None:
         self._captioners.remove(captioner)
         _end(captioner)
-
-
-@contextmanager
-def _connected(config: RecaptionConfig) -> Iterator[None]:
-    """Join the cluster that is named, or start one of this machine for as long as the job takes."""
-    place: dict[str, Any] = {"address": config.ray.address}
-    if config.ray.address is None:
-        num_cpus = config.workers * config.ray.cpus_per_captioner
-        place = {"num_cpus": num_cpus, "include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES}
-    try:
-        ray.init(**place, logging_level=logging.WARNING)
-    except ConnectionError as error:
-        fix = "Start it by `ray start --head`, or leave ray.address out for a cluster of this machine alone."
-        raise UserError("no Ray cluster", where="ray.address", found=config.ray.address, fix=fix) from error
-    try:
-        yield
-    finally:
-        ray.shutdown()
 
 
 def _room(resources: dict[str, float], cpus: int, gpus: float) -> int:

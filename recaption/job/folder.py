@@ -5,12 +5,14 @@ every start, `job/manifest.json` with what shapes the captions and, last of all,
 by their marks alone, from one listing of the folder.
 """
 
+import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from recaption.captioners.identity import ID_LENGTH
 from recaption.captioners.opening import identify_captioner
 from recaption.config import RecaptionConfig
 from recaption.executors.partition import Part
@@ -18,7 +20,15 @@ from recaption.inputs.opening import open_units
 from recaption.inputs.units import Unit
 from recaption.job.locks import JobLock, one_at_a_time
 from recaption.job.manifest import MANIFEST, Manifest, describe_job, read_manifest, refuse_other, write_manifest
-from recaption.job.marks import MARK_SUFFIX, finished_names, list_folder, read_marks, read_unit_mark
+from recaption.job.marks import (
+    MARK_SUFFIX,
+    UnitMark,
+    finished_names,
+    list_folder,
+    read_marks,
+    read_unit_mark,
+    remove_unfinished,
+)
 from recaption.job.progress import summarise
 from runtime import provenance
 from runtime.atomic import remove_partials, write_json, write_text
@@ -62,7 +72,8 @@ class Job:
         names = [unit.name for unit in self.units]
         if not finished_names(self.folder).issuperset(names):
             return
-        totals = summarise(read_marks(self.folder, names))
+        marks = read_marks(self.folder, names)
+        totals = summarise((_of_manifest(self.folder, mark, self.manifest) for mark in marks), now=time.time())
         facts = {
             "manifest_sha256": self.manifest.sha256,
             "captioner_id": self.manifest.captioner_id,
@@ -92,8 +103,10 @@ def open_job(config: RecaptionConfig) -> Job:
         _record_start(folder, config)
     mine = part.choose(units)
     listing = list_folder(folder)
-    _refuse_changed_input(folder, [unit for unit in units if unit.name in listing.finished])
-    _remove_litter(folder, listing.partials, None if part.is_whole else {unit.name for unit in mine})
+    _refuse_changed(folder, [unit for unit in units if unit.name in listing.finished], wanted)
+    remove_unfinished(folder, listing, None if part.is_whole else {unit.name for unit in mine})
+    if part.is_whole:
+        remove_partials(folder / MANIFEST.parent)
     if not listing.finished.issuperset(unit.name for unit in units):
         # The input grew since the job was done.
         (folder / DONE).unlink(missing_ok=True)
@@ -125,8 +138,8 @@ def _agree(folder: Path, wanted: Manifest, *, alone: bool) -> None:
     write_manifest(folder, wanted)
 
 
-def _refuse_changed_input(folder: Path, finished: Sequence[Unit]) -> None:
-    """Compare some finished units' input with what it is now: the first, the last and others between, evenly.
+def _refuse_changed(folder: Path, finished: Sequence[Unit], manifest: Manifest) -> None:
+    """Compare some finished units' input and manifest with those of now: the first, the last and others between.
 
     A file that comes or goes in a folder shifts every slice after it, so the last finished unit tells of any that
     matters; and the job of a billion rows starts without opening each of its inputs.
@@ -135,15 +148,28 @@ def _refuse_changed_input(folder: Path, finished: Sequence[Unit]) -> None:
     checked = min(len(finished), _CHECKED_AT_START)
     for place in sorted({round(index * last / max(1, checked - 1)) for index in range(checked)}):
         unit = finished[place]
-        recorded = read_unit_mark(folder, unit.name).input_fingerprint
-        if recorded != unit.fingerprint:
+        mark = _of_manifest(folder, read_unit_mark(folder, unit.name), manifest)
+        if mark.input_fingerprint != unit.fingerprint:
             raise UserError(
                 f"the input of unit {unit.name} changed",
                 where=folder,
                 found=unit.fingerprint,
-                wanted=recorded,
+                wanted=mark.input_fingerprint,
                 fix="Give the input that was captioned, or choose another output_dir.",
             )
+
+
+def _of_manifest(folder: Path, mark: UnitMark, manifest: Manifest) -> UnitMark:
+    """Return a mark; raise UserError for one that came here from another job."""
+    if mark.manifest_sha256 != manifest.sha256:
+        raise UserError(
+            f"unit {mark.name} was captioned under another manifest",
+            where=folder / f"{mark.name}{MARK_SUFFIX}",
+            found=mark.manifest_sha256[:ID_LENGTH] or "none",
+            wanted=manifest.sha256[:ID_LENGTH],
+            fix="Remove this mark to have the unit captioned again, or choose another output_dir.",
+        )
+    return mark
 
 
 def _record_start(folder: Path, config: RecaptionConfig) -> None:
@@ -151,12 +177,3 @@ def _record_start(folder: Path, config: RecaptionConfig) -> None:
     path = folder / PROVENANCE
     starts: list[Any] = read_object(path).get("starts", []) if path.exists() else []
     write_json(path, {"starts": [*starts, provenance.collect()]})
-
-
-def _remove_litter(folder: Path, partials: Sequence[str], own: set[str] | None) -> None:
-    """Delete what killed processes left half written: all of it, or that of the units that this part alone writes."""
-    for name in partials:
-        if own is None or name.split(".")[0].removesuffix(MARK_SUFFIX.split(".")[0]) in own:
-            (folder / name).unlink(missing_ok=True)
-    if own is None:
-        remove_partials(folder / MANIFEST.parent)

@@ -1,8 +1,13 @@
 """Who may write to a job's folder: the whole job keeps everyone out, a part keeps out itself and the whole job."""
 
 import fcntl
+import os
+import platform
+import re
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TextIO
 
@@ -15,26 +20,70 @@ from runtime.patience import takes_lock
 class JobLock:
     """Locks of one process on a job; they die with the process, however it dies.
 
-    Some network file systems have no locks. There two processes may do the same work twice; sidecars are whole or
-    absent all the same, and equal whoever writes them.
+    A server of files may hold those of a machine that vanished; its name stands in the lock's file, and a person who
+    knows it to be dead deletes the file. Some file systems have no locks. There two processes may do the same work
+    twice; sidecars are whole or absent all the same.
     """
 
     def __init__(self, folder: Path, part: Part):
         """Take the locks; raises UserError when another process holds them for longer than dying takes."""
-        make_folder(folder / "job" / "parts")
-        self._part = part
+        self._part, self._job = part, folder / ".lock"
+        self._parts = make_folder(folder / "job" / "parts")
         self._files: list[TextIO] = []
-        job = _take(folder / ".lock", fcntl.LOCK_EX if part.is_whole else fcntl.LOCK_SH)
-        if job is None:
-            raise UserError("another process is writing to this run", where=folder, fix="Wait for it, or stop it.")
-        self._files.append(job)
-        if not part.is_whole:
-            own = _take(folder / "job" / "parts" / f"{part.index}-of-{part.count}.lock", fcntl.LOCK_EX)
-            if own is None:
-                self.close()
-                fix = "Wait for it, or stop it."
-                raise UserError("another process captions this part", where=folder, found=str(part), fix=fix)
-            self._files.append(own)
+        try:
+            self._take_all()
+        except UserError:
+            self.close()
+            raise
+
+    def _take_all(self) -> None:
+        kind = fcntl.LOCK_EX if self._part.is_whole else fcntl.LOCK_SH
+        self._take(self._job, kind, "another process is writing to this run")
+        if not self._part.is_whole:
+            own = self._parts / f"{self._part.index}-of-{self._part.count}.lock"
+            self._take(own, fcntl.LOCK_EX, "another process captions this part")
+            self._refuse_other_cuts()
+
+    def _take(self, path: Path, kind: int, refusal: str) -> None:
+        file = path.open("a+")
+        self._files.append(file)
+        try:
+            taken = takes_lock(lambda: fcntl.lockf(file, kind | fcntl.LOCK_NB))
+        except OSError as error:
+            print(f"{path}: no locks here ({error}): see that no two processes caption one part", file=sys.stderr)
+            return
+        if not taken:
+            holder = _holder(path) or ", ".join(filter(None, map(_holder, self._held()))) or "a process unknown"
+            fix = f"Wait for it, or stop it; if its machine is dead, delete {path}"
+            raise UserError(refusal, where=path.parent, found=holder, wanted="nobody", fix=fix)
+        file.truncate(0)
+        if kind == fcntl.LOCK_EX:
+            _sign(file)
+
+    def _refuse_other_cuts(self) -> None:
+        """Raise UserError while parts of the job cut otherwise are at work: both would do the same units."""
+        for path in self._held():
+            if _count(path) != self._part.count:
+                raise UserError(
+                    f"the job is being captioned in {_count(path)} parts",
+                    where="part",
+                    found=str(self._part),
+                    wanted=f"INDEX/{_count(path)}, or no process at work on such parts ({_holder(path)})",
+                )
+
+    def _held(self) -> Iterator[Path]:
+        """Yield the lock files of parts at which others are at work."""
+        for path in sorted(self._parts.glob("*.lock")):
+            # Closing a file gives up this process's own lock on it.
+            if path.name in {Path(file.name).name for file in self._files}:
+                continue
+            with path.open("a+") as file:
+                try:
+                    fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except (BlockingIOError, PermissionError):
+                    yield path
+                except OSError:
+                    return
 
     def is_alone(self) -> bool:
         """Tell whether no other process is at work on any part of the job."""
@@ -63,14 +112,20 @@ def one_at_a_time(path: Path) -> Iterator[None]:
         yield
 
 
-def _take(path: Path, kind: int) -> TextIO | None:
-    """Return a locked file; None where another process holds it."""
-    file = path.open("a+")
-    try:
-        taken = takes_lock(lambda: fcntl.lockf(file, kind | fcntl.LOCK_NB))
-    except OSError:
-        return file
-    if taken:
-        return file
-    file.close()
-    return None
+def _sign(file: TextIO) -> None:
+    """Write down who holds a lock, for whoever is kept out by it."""
+    since = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
+    file.write(f"process {os.getpid()} on {platform.node()} since {since}\n")
+    file.flush()
+
+
+def _holder(path: Path) -> str:
+    """Return what the holder of a lock that this process does not hold wrote down."""
+    with suppress(OSError):
+        return path.read_text().strip()
+    return ""
+
+
+def _count(path: Path) -> int:
+    match = re.fullmatch(r"\d+-of-(\d+)\.lock", path.name)
+    return int(match[1]) if match else 0

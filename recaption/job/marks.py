@@ -9,7 +9,7 @@ import os
 import re
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +21,7 @@ from runtime.atomic import is_partial
 from runtime.errors import UserError
 
 MARK_SUFFIX = "_stats.json"
+_PARQUET_SUFFIX = ".parquet"
 _NUM_READERS = 16
 """Marks read at a time: on a network file system each waits for its answer."""
 _REASONS_MAX = 20
@@ -54,12 +55,14 @@ class UnitMark:
     """In what the unit departs from its run's calibration, and was accepted."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Listing:
     """What one listing of a job's folder tells, without opening a file."""
 
     finished: set[str]
-    """Names of finished units."""
+    """Names of finished units: those whose sidecar and mark are both there."""
+    orphans: set[str]
+    """Names of units with a mark and no sidecar: somebody took it away, and it is to be written again."""
     partials: list[str]
     """File names that processes, alive or killed, have not finished writing."""
     others: list[str]
@@ -73,15 +76,24 @@ def list_folder(folder: Path) -> Listing:
             names = [entry.name for entry in entries]
     except FileNotFoundError:
         names = []
-    finished = {name.removesuffix(MARK_SUFFIX) for name in names if name.endswith(MARK_SUFFIX)}
+    marked = {name.removesuffix(MARK_SUFFIX) for name in names if name.endswith(MARK_SUFFIX)}
     others = [name for name in names if not name.endswith(MARK_SUFFIX)]
+    written = {name.removesuffix(_PARQUET_SUFFIX) for name in others if name.endswith(_PARQUET_SUFFIX)}
     partials = [name for name in others if is_partial(Path(name))]
-    return Listing(finished, partials, others)
+    return Listing(finished=marked & written, orphans=marked - written, partials=partials, others=others)
 
 
 def finished_names(folder: Path) -> set[str]:
     """Return the names of a job's finished units by one listing of its folder."""
     return list_folder(folder).finished
+
+
+def remove_unfinished(folder: Path, listing: Listing, names: Set[str] | None = None) -> None:
+    """Delete what is half written of some units that nobody writes now; None are all."""
+    for partial in listing.partials:
+        written = partial.partition(".partial")[0]
+        if names is None or written.removesuffix(_PARQUET_SUFFIX).removesuffix(MARK_SUFFIX) in names:
+            (folder / partial).unlink(missing_ok=True)
 
 
 def finish_unit(
@@ -96,12 +108,17 @@ def finish_unit(
 ) -> None:
     """Write a unit's sidecar, then its mark, which holds `more_facts` (plain JSON types) too.
 
+    A unit that somebody else has finished stays as it is: that happens where locks do not reach, and when a captioner
+    that was given up for lost was only slow.
+
     Raises:
         UserError: where there is not one row for each row of the input, or as `imagetext.sidecars.write_sidecar`.
     """
     if len(rows) != unit.num_rows:
         wanted = f"{unit.num_rows}, as its input says"
         raise UserError("rows do not reconcile", where=unit.name, found=f"{len(rows)} rows", wanted=wanted)
+    if (folder / f"{unit.name}{MARK_SUFFIX}").exists() and (folder / f"{unit.name}{_PARQUET_SUFFIX}").exists():
+        return
     facts = {
         "input_fingerprint": unit.fingerprint,
         "manifest_sha256": manifest_sha256,

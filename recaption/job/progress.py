@@ -1,12 +1,13 @@
 """How far a job is and how fast it goes, from its marks alone.
 
 The time worked on a job is the union of the times in which its units were worked on: pauses between two starts do not
-count, and units side by side count once.
+count, and units side by side count once. Each machine's clock dates its own marks; what is dated ahead of the reader's
+clock counts as finished now, so that one clock that runs ahead leaves the others' work in the present rate.
 """
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from recaption.job.marks import UnitMark
 
@@ -34,6 +35,8 @@ class Totals:
     recent_units_per_second: float
     last_finished_at: float | None
     """When the last unit was finished, in seconds since 1970."""
+    seconds_ahead: float
+    """How far the marks' clocks run ahead of the reader's at most."""
     slowest: Sequence[UnitMark]
     """Units with the most seconds a row, the slowest first."""
 
@@ -49,15 +52,17 @@ class Totals:
         return num_units_left / self.recent_units_per_second if self.recent_units_per_second > 0 else None
 
 
-def summarise(marks: Iterable[UnitMark]) -> Totals:
-    """Return what some finished units come to."""
+def summarise(marks: Iterable[UnitMark], *, now: float) -> Totals:
+    """Return what some finished units come to; `now` is the reader's clock, in seconds since 1970."""
     statuses: Counter[str] = Counter()
     reasons: Counter[str] = Counter()
     known: list[UnitMark] = []
+    ahead = 0.0
     for mark in marks:
         statuses.update(mark.statuses)
         reasons.update(mark.reasons)
-        known.append(mark)
+        ahead = max(ahead, mark.finished_at - now)
+        known.append(mark if mark.finished_at <= now else replace(mark, finished_at=now))
     last = max((mark.finished_at for mark in known), default=None)
     recent = [] if last is None else [mark for mark in known if mark.finished_at > last - RECENT_SECONDS]
     recent_seconds = covered_seconds([_worked(mark) for mark in recent])
@@ -70,6 +75,7 @@ def summarise(marks: Iterable[UnitMark]) -> Totals:
         recent_rows_per_second=_rate(sum(mark.num_rows for mark in recent), recent_seconds),
         recent_units_per_second=_rate(len(recent), recent_seconds),
         last_finished_at=last,
+        seconds_ahead=ahead,
         slowest=sorted(known, key=_seconds_a_row, reverse=True)[:NUM_SLOWEST],
     )
 

@@ -9,6 +9,8 @@ from recaption.job.marks import UnitMark
 from recaption.job.progress import Totals
 
 _REASONS_SHOWN = 8
+_CLOCKS_APART_SECONDS = 60.0
+"""Difference of clocks that is worth a line."""
 
 
 def as_json(totals: Totals, num_units: int, *, done: bool, now: float) -> dict[str, Any]:
@@ -27,6 +29,7 @@ def as_json(totals: Totals, num_units: int, *, done: bool, now: float) -> dict[s
         "seconds_left": _rounded(totals.seconds_left(left)),
         "last_finished_at": totals.last_finished_at,
         "seconds_since_last": None if totals.last_finished_at is None else round(now - totals.last_finished_at, 1),
+        "clock_seconds_ahead": round(totals.seconds_ahead, 1),
         "slowest": [_unit(mark) for mark in totals.slowest],
     }
 
@@ -43,6 +46,9 @@ def as_lines(folder: Path, totals: Totals, num_units: int, *, done: bool, now: f
     if totals.slowest:
         shown = ", ".join(f"{m.name} ({m.num_rows} rows in {_duration(m.wall_seconds)})" for m in totals.slowest)
         yield f"  slowest: {shown}"
+    if totals.seconds_ahead > _CLOCKS_APART_SECONDS:
+        ahead = _duration(totals.seconds_ahead)
+        yield f"  a machine's clock is {ahead} ahead of this one's: rates and times left are rough"
 
 
 def describe_counts(statuses: Mapping[str, int]) -> str:

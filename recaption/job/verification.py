@@ -35,9 +35,10 @@ def find_problems(folder: Path, units: Sequence[Unit], manifest: Manifest, threa
 
 def _folder_problems(folder: Path, names: set[str]) -> Iterator[str]:
     listing = list_folder(folder)
-    for name in sorted(listing.finished - names):
+    marked = listing.finished | listing.orphans
+    for name in sorted(marked - names):
         yield f"{name}{MARK_SUFFIX}: the input has no unit {name}"
-    parquets = {f"{name}.parquet" for name in names | listing.finished}
+    parquets = {f"{name}.parquet" for name in names | marked}
     for name in sorted(set(listing.others) - parquets - set(listing.partials) - OWN_FILES):
         yield f"{name}: no file of this job"
     if (folder / DONE).exists():

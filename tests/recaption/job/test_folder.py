@@ -1,23 +1,29 @@
 """Many processes fill one folder: the manifest that they agree on, parts, resume by one listing, one completion."""
 
 import dataclasses
+import errno
+import fcntl
 import json
 import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 
 import pytest
 
-from recaption.config import RecaptionConfig
+from recaption import verbs
+from recaption.config import RecaptionConfig, VerifyConfig
 from recaption.inputs.opening import open_units
 from recaption.job import folder as job_folder
 from recaption.job import manifest as job_manifest
 from recaption.job.folder import open_job
 from recaption.job.manifest import MANIFEST, describe_job, join_job, read_manifest
 from recaption.job.marks import UnitMark, finished_names, list_folder
+from runtime import patience
 from runtime.errors import UserError
 from runtime.json_files import read_object
 from tests.recaption.job.made_jobs import caption, config_of, finished_job, run, write_shards
@@ -31,6 +37,18 @@ lock = JobLock(Path(sys.argv[1]), Part.parse(sys.argv[2]))
 print("held", flush=True)
 sys.stdin.read()
 """
+
+
+@contextmanager
+def holding(folder: Path, part: str) -> Iterator[None]:
+    """Have another process hold a part's locks; it is killed at the end."""
+    command = [sys.executable, "-c", HOLD, str(folder), part]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None and holder.stdout.readline() == "held\n"
+        try:
+            yield
+        finally:
+            holder.kill()
 
 
 @pytest.fixture
@@ -195,29 +213,50 @@ def test_a_job_that_made_nothing_leaves_its_folder_to_a_corrected_one(config: Re
 @pytest.mark.parametrize(
     ("held", "asked", "message"),
     [
-        ("0/1", "0/1", "another process is writing to this run"),
-        ("1/4", "0/1", "another process is writing to this run"),
-        ("0/1", "1/4", "another process is writing to this run"),
-        ("1/4", "1/4", "another process captions this part: found 1/4"),
-        ("1/4", "2/4", None),
+        (
+            "0/1",
+            "0/1",
+            r"side: another process is writing to this run: found process \d+ on \S+ since .*delete \S+side/\.lock",
+        ),
+        ("1/4", "0/1", r"another process is writing to this run: found process \d+ on "),
+        ("0/1", "1/4", r"another process is writing to this run: found process \d+ on "),
+        ("1/4", "1/4", r"another process captions this part: found process \d+ on .*delete \S+job/parts/1-of-4\.lock"),
+        ("1/4", "1/8", r"part: the job is being captioned in 4 parts: found 1/8, wanted INDEX/4"),
     ],
 )
-def test_one_process_a_part(config: RecaptionConfig, held: str, asked: str, message: str | None) -> None:
-    command = [sys.executable, "-c", HOLD, str(config.output_dir), held]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
-        assert holder.stdout is not None and holder.stdout.readline() == "held\n"
-        part = dataclasses.replace(config, part=asked)
-        try:
-            if message is None:
-                assert open_job(part).pending
-                # The others' manifest stays while they are at work, though nothing is captioned yet.
-                with pytest.raises(UserError, match="differing in 'prompt'"):
-                    open_job(dataclasses.replace(part, prompt="What?", part="3/4"))
-            else:
-                with pytest.raises(UserError, match=message):
-                    open_job(part)
-        finally:
-            holder.kill()
+def test_one_process_a_part(
+    config: RecaptionConfig, held: str, asked: str, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(patience, "PATIENCE_SECONDS", 0.3)
+    with holding(config.output_dir, held), pytest.raises(UserError, match=message):
+        open_job(dataclasses.replace(config, part=asked))
+
+
+def test_other_parts_run_at_the_same_time_if_their_captions_are_alike(config: RecaptionConfig) -> None:
+    part = dataclasses.replace(config, part="2/4")
+    with holding(config.output_dir, "1/4"):
+        assert open_job(part).pending
+        # The others' manifest stays while they are at work, though nothing is captioned yet.
+        with pytest.raises(UserError, match="differing in 'prompt'"):
+            open_job(dataclasses.replace(part, prompt="What?", part="3/4"))
+
+
+def test_parts_may_be_cut_otherwise_once_the_first_have_ended(config: RecaptionConfig) -> None:
+    with holding(config.output_dir, "1/4"):
+        pass
+    assert [unit.name for unit in open_job(dataclasses.replace(config, part="1/2")).pending] == ["00001", "00003"]
+
+
+def test_a_file_system_without_locks_is_told_of(
+    config: RecaptionConfig, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "lockf", refuse)
+    assert len(open_job(dataclasses.replace(config, part="1/2")).pending) == 2
+    said = capsys.readouterr().err
+    assert "side/.lock: no locks here" in said and "see that no two processes caption one part" in said
 
 
 def test_a_part_removes_only_what_itself_left_half_written(config: RecaptionConfig) -> None:
@@ -238,6 +277,57 @@ def test_marks_alone_tell_what_is_finished(config: RecaptionConfig) -> None:
     job.lock.close()
     assert finished_names(config.output_dir) == {"00000"}
     assert [unit.name for unit in open_job(config).pending] == ["00001", "00002", "00003", "00004"]
+
+
+def test_a_mark_without_its_sidecar_finishes_nothing(config: RecaptionConfig) -> None:
+    run(config)
+    (config.output_dir / "00003.parquet").unlink()
+    assert list_folder(config.output_dir).orphans == {"00003"}
+    assert run(config) == ["00003"] and done(config)
+    assert (config.output_dir / "00003.parquet").exists() and not list_folder(config.output_dir).orphans
+
+
+def test_whoever_comes_second_leaves_a_finished_unit_as_it_is(config: RecaptionConfig) -> None:
+    """Two workers on one unit: where locks do not reach, and when a captioner given up for lost was only slow."""
+    job = open_job(config)
+    list(caption(config, job.pending))
+    before = {path.name: path.stat().st_mtime_ns for path in config.output_dir.glob("0*")}
+    list(caption(config, job.pending))
+    assert {path.name: path.stat().st_mtime_ns for path in config.output_dir.glob("0*")} == before
+    job.finish()
+    assert done(config)
+
+
+def test_a_mark_of_another_job_is_refused_when_it_is_met(config: RecaptionConfig) -> None:
+    run(config)
+    mark = config.output_dir / "00002_stats.json"
+    mark.write_text(json.dumps({**json.loads(mark.read_text()), "manifest_sha256": "f" * 64}))
+    message = r"00002_stats\.json: unit 00002 was captioned under another manifest: found f{16}, wanted \w{16}"
+    with pytest.raises(UserError, match=message):
+        open_job(config)
+
+
+def test_a_mark_of_another_job_keeps_a_job_from_being_done(
+    config: RecaptionConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(job_folder, "_CHECKED_AT_START", 0)
+    job = open_job(config)
+    list(caption(config, job.pending))
+    mark = config.output_dir / "00002_stats.json"
+    mark.write_text(json.dumps({**json.loads(mark.read_text()), "manifest_sha256": "f" * 64}))
+    with pytest.raises(UserError, match="unit 00002 was captioned under another manifest"):
+        job.finish()
+    assert not done(config)
+
+
+def test_a_job_folder_may_be_moved(config: RecaptionConfig, tmp_path: Path) -> None:
+    job = open_job(config)
+    list(caption(config, job.pending[:3]))
+    job.lock.close()
+    config.output_dir.rename(tmp_path / "moved")
+    moved = dataclasses.replace(config, output_dir=tmp_path / "moved")
+    assert run(moved) == ["00003", "00004"] and done(moved)
+    verbs.verify(VerifyConfig(output_dir=moved.output_dir))
 
 
 def test_a_unit_whose_rows_do_not_reconcile_is_not_finished(config: RecaptionConfig) -> None:

@@ -33,25 +33,37 @@ def test_side_by_side_counts_once_and_pauses_do_not_count() -> None:
 def test_rates_and_time_left() -> None:
     # Two workers for a hundred seconds, a pause of an hour, then one at half their rate.
     marks = [mark("0", 100, 100), mark("1", 100, 100), mark("2", 3800, 100), mark("3", 3900, 100)]
-    totals = summarise(marks)
+    totals = summarise(marks, now=4000.0)
     assert totals.active_seconds == 300 and totals.rows_per_second == pytest.approx(400 / 300)
     assert totals.recent_rows_per_second == pytest.approx(1.0)
     assert totals.seconds_left(6) == pytest.approx(600) and totals.seconds_left(0) == 0
-    assert summarise([]).seconds_left(6) is None and summarise([]).rows_per_second == 0
+    assert summarise([], now=0.0).seconds_left(6) is None and summarise([], now=0.0).rows_per_second == 0
 
 
 def test_slowest_units_are_those_with_most_seconds_a_row() -> None:
     marks = [mark(str(seconds), 1000, seconds) for seconds in range(1, 9)] + [mark("short", 1000, 1, num_rows=1)]
-    assert [slow.name for slow in summarise(marks).slowest] == ["short", "8", "7", "6", "5"]
+    assert [slow.name for slow in summarise(marks, now=1000.0).slowest] == ["short", "8", "7", "6", "5"]
 
 
 def test_reasons_are_summed_with_the_commonest_first() -> None:
     marks = [mark("0", 1, 1, reasons={"a: x": 1, "b: y": 2}), mark("1", 2, 1, reasons={"a: x": 4})]
-    assert list(summarise(marks).reasons.items()) == [("a: x", 5), ("b: y", 2)]
+    assert list(summarise(marks, now=2.0).reasons.items()) == [("a: x", 5), ("b: y", 2)]
+
+
+def test_a_clock_that_runs_ahead_leaves_the_others_in_the_rate_and_is_told() -> None:
+    right = [mark(str(place), 900 + 10 * place, 10) for place in range(10)]
+    totals = summarise([*right, mark("ahead", 4600, 50)], now=1000.0)
+    assert totals.recent_rows_per_second == pytest.approx(10.0)
+    assert totals.last_finished_at == 1000 and totals.seconds_ahead == 3600
+    *_, said = as_lines(Path("side"), totals, 20, done=False, now=1000.0)
+    assert said == "  a machine's clock is 60 min ahead of this one's: rates and times left are rough"
+    assert not any(
+        "clock" in line for line in as_lines(Path("side"), summarise(right, now=1000.0), 20, done=False, now=1e3)
+    )
 
 
 def test_lines_of_a_job_under_way() -> None:
-    totals = summarise([mark("00000", 100, 50, reasons={"failed_to_decode: truncated": 3})])
+    totals = summarise([mark("00000", 100, 50, reasons={"failed_to_decode: truncated": 3})], now=160.0)
     lines = list(as_lines(Path("side"), totals, 721, done=False, now=160.0))
     assert lines == [
         "side: not done, 1/721 units, 100 rows (success 100)",
@@ -62,9 +74,9 @@ def test_lines_of_a_job_under_way() -> None:
 
 
 def test_lines_of_a_job_that_has_only_begun() -> None:
-    lines = list(as_lines(Path("side"), summarise([]), 3, done=False, now=0.0))
+    lines = list(as_lines(Path("side"), summarise([], now=0.0), 3, done=False, now=0.0))
     assert lines == ["side: not done, 0/3 units, 0 rows (none yet)"]
-    assert as_json(summarise([]), 3, done=False, now=0.0)["seconds_left"] is None
+    assert as_json(summarise([], now=0.0), 3, done=False, now=0.0)["seconds_left"] is None
 
 
 def test_status_reads_the_folder_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

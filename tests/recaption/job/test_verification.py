@@ -96,6 +96,10 @@ def add_foreign_unit(root: Path) -> None:
     write_sidecar(root / "side", "00007", [{"key": "k", "re_caption": "c"}])
 
 
+def write_foreign_mark(root: Path) -> None:
+    shutil.copy(root / "side" / f"{UNIT}_stats.json", root / "side" / "00007_stats.json")
+
+
 def leave_litter(root: Path) -> None:
     (root / "side" / f"{UNIT}.parquet.partial-elsewhere-7").write_bytes(b"half")
 
@@ -107,6 +111,7 @@ def change_input(root: Path) -> None:
 
 DAMAGES: dict[str, tuple[Callable[[Path], None], str]] = {
     "missing mark": (remove_mark, "00001: not finished; run the job again"),
+    "foreign mark": (write_foreign_mark, "00007_stats.json: the input has no unit 00007"),
     "missing parquet": (remove_parquet, "00001: the parquet is missing"),
     "truncated parquet": (cut_parquet, "00001: the parquet is not the one its mark was written for"),
     "replaced parquet": (take_another_parquet, "00001: the parquet is not the one its mark was written for"),
