@@ -25,11 +25,11 @@ that shards and sidecars have, marks their content; tars and the finished parque
 them. Time is from the process's first line to the moment at which the first unfinished shard is handed to a worker, the
 imports, the input's listing and the manifest's comparison included; memory is the process's peak.
 
-Beside it, what other tools keep to know what is done: every finished row's id. CaptionFlow holds them in a Python set;
-Ray Data loads them from its checkpoint's parquet files into one sorted array of texts (numpy's, as `CheckpointConfig`
-does). Both are given ids of 12 digits in parquet files of 10,000 rows, at a small share of the rows, and their time and
-memory, beyond those of a process that only imports the libraries, are multiplied up to the whole: an extrapolation,
-said to be one, and a kind one to them, since looking up the rows still to do costs them nothing."""
+Beside it, two ways to know what is done by ids held in memory: in a Python set, as CaptionFlow keeps those of its jobs,
+and in one sorted array, as Ray Data keeps those of finished rows. Both are our own stand-ins, not these tools' code:
+ids of 12 digits come from parquet files of 10,000 rows, at a small share of the rows. Their time and memory, beyond
+those of a process that only imports the libraries, are multiplied up to the whole: an extrapolation, and a kind one,
+since looking up the rows still to do costs them nothing."""
 
 _MIB = 1 << 20
 _NUM_PENDING = 10
@@ -79,7 +79,8 @@ def measure(size: Size, repeats: int) -> str:
 
 def make_job(folder: Path, size: Size) -> None:
     """Write the names of shards and sidecars, and the marks, of a job that was killed when ten shards were left."""
-    from recaption.job.folder import open_job
+    from recaption.captioners.opening import identify_captioner
+    from recaption.job.manifest import describe_job, write_manifest
 
     shards, model = folder / "shards", folder / "model"
     shards.mkdir()
@@ -89,13 +90,14 @@ def make_job(folder: Path, size: Size) -> None:
     for index in range(size.num_shards):
         (shards / f"{index:08d}.tar").touch()
         (shards / f"{index:08d}_stats.json").write_text(json.dumps({**stats, "tar_sha256": f"{index:064x}"}))
-    job = open_job(_config(folder))
-    mark = _mark(size, job.manifest.sha256)
+    config = _config(folder)
+    manifest = describe_job(config, identify_captioner(config), size.num_shards)
+    write_manifest(config.output_dir, manifest)
+    mark = _mark(size, manifest.sha256)
     for index in range(size.num_shards - _NUM_PENDING):
         (folder / "side" / f"{index:08d}.parquet").touch()
         text = json.dumps({**mark, "input_fingerprint": f"{index:064x}", "finished_at": 1.7e9 + index})
         (folder / "side" / f"{index:08d}_stats.json").write_text(text)
-    job.lock.close()
 
 
 def _mark(size: Size, manifest_sha256: str) -> dict[str, object]:
@@ -205,8 +207,8 @@ _NAMES = {
     "bare": "numpy and pyarrow imported, nothing read",
     "start": "recaption run: to the first shard",
     "status": "recaption status: every mark read",
-    "set": "ids in a set, as CaptionFlow keeps them",
-    "array": "ids in a sorted array, as Ray Data keeps them",
+    "set": "stand-in: ids in a set, as CaptionFlow's",
+    "array": "stand-in: ids in a sorted array, as Ray Data's",
 }
 _EXTRAPOLATED = (_NAMES["set"], _NAMES["array"])
 

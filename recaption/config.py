@@ -8,9 +8,9 @@ from imagetext.conversations import PAPER_PROMPT
 from recaption.captioner_config import CaptionerName, OpenAIConfig, VllmConfig
 from recaption.engine_config import EngineConfig
 from recaption.executors.partition import Part
-from recaption.input_config import INPUT_PLACES, check_one_input
+from recaption.input_config import INPUT_PLACES, check_one_input, refuse_part_as_shards
 from recaption.inputs.table_columns import ColumnsConfig
-from recaption.job_config import ExecutorName, RayConfig
+from recaption.job_config import ExecutorName, RayConfig, check_output_dir
 from recaption.named_prompts import check_prompts
 from recaption.quality.config import DriftConfig, RepairConfig
 from runtime.device_name import DeviceName
@@ -30,7 +30,8 @@ class RecaptionConfig:
     """Caption every row of an input: shards, a folder, tables, a data set, or conversations."""
 
     output_dir: Path
-    """Sidecar folder: NNNNN.parquet and NNNNN_stats.json per shard."""
+    """Sidecar folder: NNNNN.parquet and NNNNN_stats.json per shard. A path, mounted on every machine that captions, as
+    inputs need not be."""
     model: Path
     """Captioner: a directory of any vision-language model that the captioner serves, or its name on the Hub. Captioner
     openai also takes a name that only its servers know."""
@@ -97,7 +98,9 @@ class RecaptionConfig:
     worker's work at a time, and what is lost when it is killed. Shards are units as they are."""
 
     def __post_init__(self) -> None:
+        check_output_dir(self.output_dir)
         check_one_input(vars(self))
+        refuse_part_as_shards(self.shards)
         for name in ("max_new_tokens", "batch_size", "max_side_px", "workers", "threads", "images_per_unit"):
             if getattr(self, name) < 1:
                 raise UserError("out of range", where=name, found=getattr(self, name), wanted=">= 1")
@@ -116,6 +119,9 @@ class StatusConfig:
     """Sidecar folder of the job."""
     json: bool = False
     """Print one JSON object instead of lines."""
+
+    def __post_init__(self) -> None:
+        check_output_dir(self.output_dir)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,5 +146,6 @@ class VerifyConfig:
     """Where the conversations' pictures are now, if they moved since the job ran."""
 
     def __post_init__(self) -> None:
+        check_output_dir(self.output_dir)
         if self.threads < 1:
             raise UserError("out of range", where="threads", found=self.threads, wanted=">= 1")

@@ -1,5 +1,6 @@
 """What a job may be given to caption: exactly one kind of input, and what belongs to that kind alone."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,3 +45,10 @@ def check_one_input(fields: Mapping[str, object]) -> None:
     if given == ["conversations"] and fields["pictures"] is None:
         fix = "Give the folder that the records' image names are relative to"
         raise UserError("conversations need their pictures", where="pictures", found="nothing", fix=fix)
+
+
+def refuse_part_as_shards(shards: str | None) -> None:
+    """Refuse `--shards 3/16`: which part of a job is captioned is said by `part`."""
+    if shards is not None and re.fullmatch(r"\d+/\d+", shards) and not Path(shards).exists():
+        fix = f"Add --part {shards} to --shards FOLDER"
+        raise UserError("a part of a job is no input", where="shards", found=shards, wanted="a folder or URL", fix=fix)

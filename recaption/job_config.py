@@ -1,7 +1,8 @@
-"""How a job is shared out: settings of the Ray executor."""
+"""Where a job's folder may lie, and how a job is shared out: settings of the Ray executor."""
 
 import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from runtime.errors import UserError
@@ -41,3 +42,17 @@ class RayConfig:
             raise UserError("out of range", where="gpus_per_captioner", found=self.gpus_per_captioner, wanted=">= 0")
         if self.patience_seconds <= 0:
             raise UserError("out of range", where="patience_seconds", found=self.patience_seconds, wanted="> 0")
+
+
+def check_output_dir(folder: Path) -> None:
+    """Refuse a URL for a job's folder: locks, renames that replace and several small files beside the sidecars need a
+    file system.
+    """
+    if re.match(r"[A-Za-z][\w+.-]+:/", str(folder)):
+        raise UserError(
+            "a job's folder is a path, not a URL",
+            where="output_dir",
+            found=str(folder),
+            wanted="a folder that is mounted on every machine that captions; inputs may be URLs",
+            fix="Mount it, or caption into a local folder and copy that once it is done",
+        )

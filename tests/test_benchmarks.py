@@ -248,8 +248,8 @@ def test_resume_finds_what_is_done_by_marks_and_scales_what_is_not_measured_whol
     ]
     done = {row[0]: row[1] for row in rows[1:]}
     assert done["recaption run: to the first shard"] == done["recaption status: every mark read"] == "300"
-    assert done["ids in a set, as CaptionFlow keeps them"] == "40"
-    assert all(bool(row[5]) == row[0].startswith("ids in") for row in rows[2:])
+    assert done["stand-in: ids in a set, as CaptionFlow's"] == "40"
+    assert all(bool(row[5]) == row[0].startswith("stand-in") for row in rows[2:])
 
 
 def test_recaption_gpu_captions_every_picture_on_a_cpu_too() -> None:

@@ -11,6 +11,7 @@ import pyarrow.compute
 import pyarrow.parquet
 
 from imagetext.sidecars import RECAPTION_COLUMN, SIDECAR_SCHEMA
+from recaption.captioners.identity import ID_LENGTH
 from recaption.inputs.units import SUCCESS, Unit
 from recaption.job.folder import CONFIG, DONE, PROVENANCE
 from recaption.job.manifest import MANIFEST, Manifest
@@ -50,36 +51,44 @@ def _folder_problems(folder: Path, names: set[str]) -> Iterator[str]:
 
 
 def _unit_problems(folder: Path, unit: Unit, manifest: Manifest) -> list[str]:
+    problems: list[str] = []
     try:
-        return [f"{unit.name}: {problem}" for problem in _problems(folder, unit, manifest)]
-    except UserError as error:
-        return [f"{unit.name}: {error}"]
+        # One by one: what was found before the check can't go on is told as well.
+        for problem in _problems(folder, unit, manifest):
+            problems.append(problem)
+    except (UserError, OSError, pyarrow.ArrowException) as error:
+        problems.append(f"{unit.name}: {' '.join(str(error).split())}")
+    return problems
 
 
 def _problems(folder: Path, unit: Unit, manifest: Manifest) -> Iterator[str]:
-    path = folder / f"{unit.name}.parquet"
-    if not (folder / f"{unit.name}{MARK_SUFFIX}").exists():
-        yield "not finished; run the job again"
+    """Yield a unit's problems, each after the name of the file that has it."""
+    mark_name, parquet_name = f"{unit.name}{MARK_SUFFIX}", f"{unit.name}.parquet"
+    if not (folder / mark_name).exists():
+        yield f"{mark_name}: missing, the unit is not finished; run the job again"
         return
     mark = read_unit_mark(folder, unit.name)
-    if mark.input_fingerprint != unit.fingerprint:
-        yield "the input is not the one that was captioned; captions may be of other pictures"
-    if mark.manifest_sha256 != manifest.sha256:
-        yield f"captioned under manifest {mark.manifest_sha256[:16]}, the job's is {manifest.sha256[:16]}"
+    yield from (f"{mark_name}: {problem}" for problem in _mark_problems(mark, unit, manifest))
+    path = folder / parquet_name
     if not path.exists():
-        yield "the parquet is missing"
+        yield f"{parquet_name}: missing; run the job again"
         return
     with path.open("rb") as file:
         if hashlib.file_digest(file, "sha256").hexdigest() != mark.parquet_sha256:
-            yield "the parquet is not the one its mark was written for"
+            yield f"{parquet_name}: not the file that its mark was written for; remove the mark and run the job again"
             return
     table = pyarrow.parquet.read_table(path)
-    wrong_columns = list(_column_problems(table.schema))
-    yield from wrong_columns
-    if not wrong_columns:
-        yield from _key_problems(table.column("key").to_pylist(), unit)
-        yield from _row_problems(table, manifest)
-        yield from _count_problems(table, mark)
+    problems = [*_column_problems(table.schema)] or [*_key_problems(table, unit), *_row_problems(table, manifest)]
+    yield from (f"{parquet_name}: {problem}" for problem in problems)
+    if "status" in table.schema.names:
+        yield from (f"{mark_name}: {problem}" for problem in _count_problems(table, mark))
+
+
+def _mark_problems(mark: UnitMark, unit: Unit, manifest: Manifest) -> Iterator[str]:
+    if mark.input_fingerprint != unit.fingerprint:
+        yield "the input is not the one that was captioned; captions may be of other pictures"
+    if mark.manifest_sha256 != manifest.sha256:
+        yield f"captioned under manifest {mark.manifest_sha256[:ID_LENGTH]}, the job's is {manifest.sha256[:ID_LENGTH]}"
 
 
 def _column_problems(schema: pyarrow.Schema) -> Iterator[str]:
@@ -90,9 +99,9 @@ def _column_problems(schema: pyarrow.Schema) -> Iterator[str]:
             yield f"column {wanted.name} is {schema.field(wanted.name).type}, wanted {wanted.type}"
 
 
-def _key_problems(keys: Sequence[str], unit: Unit) -> Iterator[str]:
-    wanted = unit.keys()
-    if list(keys) == wanted:
+def _key_problems(table: pyarrow.Table, unit: Unit) -> Iterator[str]:
+    keys, wanted = table.column("key").to_pylist(), unit.keys()
+    if keys == wanted:
         return
     missing, extra = Counter(wanted) - Counter(keys), Counter(keys) - Counter(wanted)
     yield f"{len(keys)} rows do not have the keys of the {len(wanted)} rows of the input"
@@ -126,7 +135,7 @@ def _row_problems(table: pyarrow.Table, manifest: Manifest) -> Iterator[str]:
 def _count_problems(table: pyarrow.Table, mark: UnitMark) -> Iterator[str]:
     counted = dict(sorted(Counter(table.column("status").to_pylist()).items()))
     if counted != dict(mark.statuses) or table.num_rows != mark.num_rows:
-        yield f"the mark counts {mark.num_rows} rows, {dict(mark.statuses)}; the rows are {table.num_rows}, {counted}"
+        yield f"counts {mark.num_rows} rows, {dict(mark.statuses)}; the rows are {table.num_rows}, {counted}"
 
 
 def _and(left: pyarrow.ChunkedArray, right: pyarrow.ChunkedArray) -> pyarrow.ChunkedArray:

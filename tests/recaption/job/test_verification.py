@@ -96,6 +96,21 @@ def add_foreign_unit(root: Path) -> None:
     write_sidecar(root / "side", "00007", [{"key": "k", "re_caption": "c"}])
 
 
+def empty_mark(root: Path) -> None:
+    (root / "side" / f"{UNIT}_stats.json").write_bytes(b"")
+
+
+def spoil_parquet(root: Path) -> None:
+    path = root / "side" / f"{UNIT}.parquet"
+    path.write_bytes(b"no parquet, though its mark agrees with it")
+    change_mark(root, parquet_sha256=hashlib.sha256(path.read_bytes()).hexdigest())
+
+
+def put_folder(root: Path) -> None:
+    remove_parquet(root)
+    (root / "side" / f"{UNIT}.parquet").mkdir()
+
+
 def write_foreign_mark(root: Path) -> None:
     shutil.copy(root / "side" / f"{UNIT}_stats.json", root / "side" / "00007_stats.json")
 
@@ -109,47 +124,60 @@ def change_input(root: Path) -> None:
     stats.write_text(json.dumps({**json.loads(stats.read_text()), "tar_sha256": "another"}))
 
 
+PARQUET, MARK = f"{UNIT}.parquet", f"{UNIT}_stats.json"
 DAMAGES: dict[str, tuple[Callable[[Path], None], str]] = {
-    "missing mark": (remove_mark, "00001: not finished; run the job again"),
+    "missing mark": (remove_mark, f"{MARK}: missing, the unit is not finished; run the job again"),
+    "empty mark": (empty_mark, "00001: "),
+    "unreadable parquet": (spoil_parquet, "00001: Could not open Parquet input source"),
+    "parquet that is a folder": (put_folder, "00001: [Errno 21] Is a directory"),
     "foreign mark": (write_foreign_mark, "00007_stats.json: the input has no unit 00007"),
-    "missing parquet": (remove_parquet, "00001: the parquet is missing"),
-    "truncated parquet": (cut_parquet, "00001: the parquet is not the one its mark was written for"),
-    "replaced parquet": (take_another_parquet, "00001: the parquet is not the one its mark was written for"),
-    "dropped column": (drop_column, "00001: no column uid"),
-    "dropped row": (lambda root: rewrite(root, lambda rows: rows[1:]), "00001: no row for 000010000"),
-    "doubled row": (lambda root: rewrite(root, lambda rows: [*rows, rows[0]]), "00001: rows too many for 000010000"),
-    "swapped rows": (lambda root: rewrite(root, lambda rows: rows[::-1]), "00001: the rows are not in the input's"),
-    "changed key": (lambda root: rewrite(root, change_row(2, key="other")), "00001: rows too many for other"),
+    "missing parquet": (remove_parquet, f"{PARQUET}: missing; run the job again"),
+    "truncated parquet": (cut_parquet, f"{PARQUET}: not the file that its mark was written for"),
+    "replaced parquet": (take_another_parquet, f"{PARQUET}: not the file that its mark was written for"),
+    "dropped column": (drop_column, f"{PARQUET}: no column uid"),
+    "dropped row": (lambda root: rewrite(root, lambda rows: rows[1:]), f"{PARQUET}: no row for 000010000"),
+    "doubled row": (
+        lambda root: rewrite(root, lambda rows: [*rows, rows[0]]),
+        f"{PARQUET}: rows too many for 000010000",
+    ),
+    "swapped rows": (
+        lambda root: rewrite(root, lambda rows: rows[::-1]),
+        f"{PARQUET}: the rows are not in the input's",
+    ),
+    "changed key": (lambda root: rewrite(root, change_row(2, key="other")), f"{PARQUET}: rows too many for other"),
     "no reason": (
-        lambda root: rewrite(root, change_row(4, error_message=None)), "00001: failed without a reason: 000010004",
+        lambda root: rewrite(root, change_row(4, error_message=None)), f"{PARQUET}: failed without a reason: 000010004",
     ),
     "empty reason": (
-        lambda root: rewrite(root, change_row(4, error_message="")), "00001: failed without a reason: 000010004",
+        lambda root: rewrite(root, change_row(4, error_message="")), f"{PARQUET}: failed without a reason: 000010004",
     ),
     "caption on a failed row": (
-        lambda root: rewrite(root, change_row(4, re_caption="invented")), "00001: a caption on a failed row: 000010004",
+        lambda root: rewrite(root, change_row(4, re_caption="invented")),
+        f"{PARQUET}: a caption on a failed row: 000010004",
     ),
     "success without caption": (
-        lambda root: rewrite(root, change_row(0, re_caption=None)), "00001: a success without a caption: 000010000",
+        lambda root: rewrite(root, change_row(0, re_caption=None)),
+        f"{PARQUET}: a success without a caption: 000010000",
     ),
     "another captioner": (
         lambda root: rewrite(root, change_row(1, captioner_id="0" * 16)),
-        "00001: written by another captioner: 000010001",
+        f"{PARQUET}: written by another captioner: 000010001",
     ),
     "another prompt": (
-        lambda root: rewrite(root, change_row(1, prompt_id=None)), "00001: written under another prompt: 000010001",
+        lambda root: rewrite(root, change_row(1, prompt_id=None)),
+        f"{PARQUET}: written under another prompt: 000010001",
     ),
     "wrong counts": (
-        lambda root: change_mark(root, status_dict={"success": 5}), "00001: the mark counts 5 rows, {'success': 5}",
+        lambda root: change_mark(root, status_dict={"success": 5}), MARK + ": counts 5 rows, {'success': 5}",
     ),
     "another manifest": (
-        lambda root: change_mark(root, manifest_sha256="f" * 64), "00001: captioned under manifest ffffffffffffffff",
+        lambda root: change_mark(root, manifest_sha256="f" * 64), f"{MARK}: captioned under manifest ffffffffffffffff",
     ),
-    "damaged mark": (lambda root: change_mark(root, status_dict=None), "00001_stats.json: no mark of a captioned unit"),
+    "damaged mark": (lambda root: change_mark(root, status_dict=None), f"{MARK}: no mark of a captioned unit"),
     "foreign file": (add_foreign_file, "notes.txt: no file of this job"),
     "foreign unit": (add_foreign_unit, "00007_stats.json: the input has no unit 00007"),
     "litter": (leave_litter, "00001.parquet.partial-elsewhere-7: half written"),
-    "changed input": (change_input, "00001: the input is not the one that was captioned"),
+    "changed input": (change_input, f"{MARK}: the input is not the one that was captioned"),
 }  # fmt: skip
 
 
@@ -172,7 +200,7 @@ def test_damage_is_named(name: str, root: Path, capsys: pytest.CaptureFixture[st
 def test_many_rows_of_one_fault_are_one_line(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rewrite(root, lambda rows: [{**row, "captioner_id": "x"} for row in rows])
     _, said = verify(root, capsys, threads=1)
-    assert "00001: written by another captioner: 000010000, 000010001, 000010002 and 2 more" in said
+    assert f"{PARQUET}: written by another captioner: 000010000, 000010001, 000010002 and 2 more" in said
     assert "3 units checked, 1 problems" in said
 
 
