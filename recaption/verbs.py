@@ -15,7 +15,7 @@ from recaption.job.progress import summarise
 from recaption.job.reopening import saved_config
 from recaption.job.status_page import as_json, as_lines, describe_counts
 from recaption.job.verification import find_problems
-from recaption.planning.checking import check_lines
+from recaption.planning.checking import PLAN, check_lines
 from runtime.config import to_dict
 from runtime.errors import UserError
 from runtime.progress import Progress
@@ -60,16 +60,18 @@ def verify(config: VerifyConfig) -> None:
 
 
 def _print_end(config: RecaptionConfig, job: Job) -> None:
-    facts = job.facts()
-    if facts:
-        counts = f"{facts['num_units']} units, {facts['num_rows']} rows ({describe_counts(facts['statuses'])})"
-        totals = summarise(read_marks(config.output_dir, [unit.name for unit in job.units]))
+    facts, folder = job.facts(), config.output_dir
+    if not facts:
         print(
-            "\n".join([f"{config.output_dir}: done, {counts}", *check_lines(config.output_dir, totals, config.workers)])
+            f"{folder}: part {config.part} is done; {len(finished_names(folder))}/{len(job.units)} units of the job are"
         )
-    else:
-        num_done = len(finished_names(config.output_dir))
-        print(f"{config.output_dir}: part {config.part} is done; {num_done}/{len(job.units)} units of the job are")
+        return
+    counts = f"{facts['num_units']} units, {facts['num_rows']} rows ({describe_counts(facts['statuses'])})"
+    print(f"{folder}: done, {counts}")
+    if (folder / PLAN).exists():
+        totals = summarise(read_marks(folder, [unit.name for unit in job.units]), now=time.time())
+        for line in check_lines(folder, totals, config.workers):
+            print(line)
 
 
 def _caption(config: RecaptionConfig, job: Job) -> None:

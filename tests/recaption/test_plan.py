@@ -118,7 +118,7 @@ def test_check_against_a_damaged_plan(tmp_path: Path) -> None:
     from recaption.job.progress import summarise
 
     totals = summarise(
-        [UnitMark(name="0", num_rows=20, statuses={}, parquet_sha256="", finished_at=2.0, wall_seconds=2.0)]
+        [UnitMark(name="0", num_rows=20, statuses={}, parquet_sha256="", finished_at=2.0, wall_seconds=2.0)], now=3.0
     )
     assert list(check_lines(tmp_path, totals, None)) == []
     (tmp_path / PLAN).parent.mkdir(parents=True)
