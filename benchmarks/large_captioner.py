@@ -57,7 +57,9 @@ def make_captioner(shape: LlavaConfig, folder: Path, device: torch.device, preci
     train_llama_bpe([PAPER_PROMPT, *texts], _TOKENIZER_TOKENS, folder)
     tokenizer = load_hf_tokenizer(folder)
     shape.image_token_id = shape.image_token_index = image_token_id(tokenizer)
-    llava = on_meta(shape).to(precision).to_empty(device=device).eval()
+    llava = on_meta(shape).eval()
+    nn.Module.to(llava, dtype=precision)
+    llava.to_empty(device=device)
     generator = torch.Generator(device=device).manual_seed(0)
     with torch.no_grad():
         for name, parameter in llava.named_parameters():
@@ -131,9 +133,8 @@ def _fill_buffers(llava: Any, device: torch.device) -> None:
     """Compute what is no weight: a module without storage has lost it."""
     language = llava.model.language_model
     language.rotary_emb = type(language.rotary_emb)(config=language.config).to(device)
-    embeddings: nn.Module = inner_tower(llava).embeddings
-    num_positions = embeddings.position_embedding.num_embeddings  # type: ignore[union-attr]
-    embeddings.position_ids = torch.arange(num_positions, device=device).unsqueeze(0)  # type: ignore[assignment]
+    embeddings: Any = inner_tower(llava).embeddings
+    embeddings.position_ids = torch.arange(embeddings.position_embedding.num_embeddings, device=device).unsqueeze(0)
 
 
 def _side_px(llava: Any) -> int:

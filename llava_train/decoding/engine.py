@@ -8,6 +8,7 @@ from itertools import accumulate
 import torch
 from transformers import LlavaForConditionalGeneration
 
+from llava_train.decoding.cropping import steady_sizes
 from llava_train.decoding.intake import Intake
 from llava_train.decoding.language import LanguagePasses
 from llava_train.decoding.prefilling import PROMPT_MULTIPLE, Prefill, Seat, See
@@ -46,6 +47,7 @@ class SlotEngine:
         self.weights = weights
         device = weights.embeddings.device
         self._settings = settings
+        self._sizes: dict[int, tuple[int, ...]] = {}
         self._language = LanguagePasses(weights, llava)
         self._cache = self._language.new_cache(settings.num_slots)
         self._state = RowState(settings, device)
@@ -58,8 +60,7 @@ class SlotEngine:
 
     @torch.inference_mode()
     def answer(self, asks: Sequence[Ask]) -> list[Said]:
-        """Answer one batch, in its order. Rows stay where they are until the last has ended, so that no shape depends
-        on what is said.
+        """Answer one batch, in its order. Rows that ended leave it only where no bit of the others depends on that.
 
         Raises ValueError for more questions than slots.
         """
@@ -70,15 +71,21 @@ class SlotEngine:
         if not asks:
             return []
         self._fill([slots.seat(ask) for ask in asks])
-        snapshots = deque([self._snapshot(slots)])
-        while steps := min(self._settings.steps_per_check, slots.steps_until_end()):
-            if len(snapshots) > self._rounds_late and all(snapshots.popleft().done()):
-                break
-            self._advance(slots, steps)
-            snapshots.append(self._snapshot(slots))
-        answers = self._snapshot(slots).answers(list(slots.rows))
-        said = [slots.answered(row, answer) for row, answer in zip(slots.rows.values(), answers, strict=True)]
-        return [one for one in said if one is not None]
+        longest = max(row.prompt_length for row in slots.rows.values())
+        slots.hold(num_questions, longest)
+        sizes = self._steady_sizes(num_questions)
+        said: dict[int, Said] = {}
+        looks: deque[_Look] = deque()
+        while slots.rows or looks:
+            if slots.rows:
+                looks.append(self._round(slots))
+            while len(looks) > (self._rounds_late if slots.rows else 0):
+                said.update((one.ticket, one) for one in self._read(looks.popleft(), slots))
+            size = min(size for size in sizes if size >= len(slots.rows))
+            if slots.rows and size < slots.num_rows:
+                self._move_together(slots)
+                slots.hold(size, longest)
+        return [said[ask.ticket] for ask in asks]
 
     def run(self, asks: Iterator[Ask]) -> Iterator[Said]:
         """Answer a stream, in any order; a picture is taken as soon as slots are free for it."""
@@ -104,12 +111,12 @@ class SlotEngine:
     def _take_over(self, intake: Intake[Ask], slots: Slots, *, nothing_else_to_do: bool) -> None:
         """Seat waiting pictures: a whole prefill of them, or fewer where none are coming or nothing else is to do."""
         if not self._settings.refill and slots.rows:
-            self._move_together(slots)
+            self._close_holes(slots)
             return
         wanted = self._settings.pictures_per_prefill if self._settings.refill else self._settings.num_slots
         intake.look(wanted, patiently=nothing_else_to_do)
         if len(intake) == 0:
-            self._move_together(slots)
+            self._close_holes(slots)
             return
         num_slots, taken = self._settings.num_slots, [len(ask.questions) for ask in intake.waiting[:wanted]]
         if taken[0] > num_slots:
@@ -149,6 +156,14 @@ class SlotEngine:
         for start in range(0, len(seats), size):
             self._prefill.begin(seats[start : start + size])
 
+    def _steady_sizes(self, num_rows: int) -> tuple[int, ...]:
+        """Return to how many rows a batch may shrink as its rows end; a GPU's replayed steps have one shape anyway."""
+        if self._state.done.device.type != "cpu":
+            return (num_rows,)
+        if num_rows not in self._sizes:
+            self._sizes[num_rows] = steady_sizes(self._language.weights, num_rows)
+        return self._sizes[num_rows]
+
     def _advance(self, slots: Slots, steps: int) -> None:
         self._steps.advance(slots.num_rows, steps=steps, extent=slots.extent(steps))
         slots.pass_time(steps)
@@ -156,11 +171,14 @@ class SlotEngine:
     def _snapshot(self, slots: Slots) -> Snapshot:
         return Snapshot(self._state, slots.num_rows)
 
-    def _move_together(self, slots: Slots) -> None:
+    def _close_holes(self, slots: Slots) -> None:
         """Where fewer rows cost less and nobody waits for the holes between them, close these."""
-        if self._steps.fixed_shape or slots.num_holes <= MOVE_SHARE * slots.num_rows:
-            return
+        if not self._steps.fixed_shape and slots.num_holes > MOVE_SHARE * slots.num_rows:
+            self._move_together(slots)
+
+    def _move_together(self, slots: Slots) -> None:
         extent = slots.extent(0)
-        sources, targets = (torch.tensor(moved, device=self._state.done.device) for moved in slots.move_together())
+        moved = slots.move_together()
+        sources, targets = (torch.tensor(places, dtype=torch.int64, device=self._state.done.device) for places in moved)
         self._cache.copy(sources, targets, extent)
         self._state.copy(sources, targets)

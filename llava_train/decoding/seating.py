@@ -30,6 +30,7 @@ class Slots:
         self._answers: dict[int, list[Answer | None]] = {}
         self.rows: dict[int, Row] = {}
         self.clock = 0
+        self._held_rows = self._held_prompt = 0
 
     @property
     def num_free(self) -> int:
@@ -38,8 +39,8 @@ class Slots:
 
     @property
     def num_rows(self) -> int:
-        """Return how many of the first slots hold every row."""
-        return max(self.rows, default=-1) + 1
+        """Return how many of the first slots hold every row, or as many as are held."""
+        return max(self._end, self._held_rows)
 
     @property
     def num_holes(self) -> int:
@@ -54,13 +55,19 @@ class Slots:
         self._answers[ask.ticket] = [None] * len(slots)
         return Seat(ask, slots)
 
+    def hold(self, num_rows: int, prompt_length: int) -> None:
+        """Count with at least so many rows from now on, one of a prompt so long: shapes owe nothing to who ended."""
+        self._held_rows, self._held_prompt = num_rows, prompt_length
+
     def steps_until_end(self) -> int:
         """Return after how many steps the first row reaches the limit, if no stop token ends it before."""
         return min(self._limit - self._said(row) for row in self.rows.values())
 
     def extent(self, steps: int) -> int:
         """Return how many places of a slot so many steps will look at, at most."""
-        return max(row.prompt_length + self._said(row) for row in self.rows.values()) + steps - 1
+        ends = [row.prompt_length + self._said(row) for row in self.rows.values()]
+        held = self._held_prompt + 1 + self.clock if self._held_prompt else 0
+        return max(*ends, held) + steps - 1
 
     def pass_time(self, steps: int) -> None:
         """Count steps that every row took."""
@@ -81,8 +88,8 @@ class Slots:
     def move_together(self) -> tuple[list[int], list[int]]:
         """Let the last rows sit in the first holes; return where they sat and where they sit now."""
         sources, targets = [], []
-        for _ in range(self.num_holes):
-            source, target = self.num_rows - 1, self._free[0]
+        for _ in range(self._end - len(self.rows)):
+            source, target = self._end - 1, self._free[0]
             if target > source:
                 break
             heapq.heapreplace(self._free, source)
@@ -99,6 +106,10 @@ class Slots:
             return None
         del self._answers[row.ticket]
         return Said(ticket=row.ticket, answers=tuple(answer for answer in answers if answer is not None))
+
+    @property
+    def _end(self) -> int:
+        return max(self.rows, default=-1) + 1
 
     def _said(self, row: Row) -> int:
         return 1 + self.clock - row.begun_at

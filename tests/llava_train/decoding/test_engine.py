@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from llava_train.decoding.engine import SlotEngine
 from llava_train.decoding.questions import Ask, EngineSettings, Question, Said, settings_for
 from runtime.errors import UserError
 from tests.llava_train.decoding.random_llava import (
@@ -107,6 +108,35 @@ def test_a_fixed_batch_owes_nothing_to_the_company_of_a_row() -> None:
         assert said[index] == again[index], "every bit, the log-probability's too"
     assert [one.ticket for one in again] == [row.ticket for row in rows]
     assert said[1] != again[1]
+
+
+def test_a_fixed_batch_that_shrinks_says_bit_for_bit_what_one_that_keeps_its_rows_says(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rows = [
+        replace(ask, questions=(Question(token_ids=prompt(*range(7, 8 + 9 * (index % 3 == 0)))),))
+        for index, ask in enumerate(asks(32))
+    ]
+    numbers_of_rows: dict[str, list[int]] = {"kept": [], "shrunk": []}
+
+    def answered(way: str) -> list[Said]:
+        engine = open_engine(LLAVA, num_slots=32)
+        assert isinstance(engine, SlotEngine)
+        advance = engine._steps.advance
+
+        def noting(num_rows: int, *, steps: int, extent: int) -> None:
+            numbers_of_rows[way].append(num_rows)
+            advance(num_rows, steps=steps, extent=extent)
+
+        monkeypatch.setattr(engine._steps, "advance", noting)
+        return engine.answer(rows)
+
+    shrunk = answered("shrunk")
+    monkeypatch.setattr(SlotEngine, "_steady_sizes", lambda self, num_rows: (num_rows,))
+    assert answered("kept") == shrunk, "every bit, the log-probabilities' too"
+    assert set(numbers_of_rows["kept"]) == {32}
+    assert numbers_of_rows["shrunk"] == sorted(numbers_of_rows["shrunk"], reverse=True)
+    assert min(numbers_of_rows["shrunk"]) < 32
 
 
 def test_limit_stop_ids_batch_of_one_and_nothing() -> None:
