@@ -10,6 +10,7 @@ from recaption.config import RecaptionConfig, StatusConfig, VerifyConfig
 from recaption.exchange.export_config import ExportConfig
 from recaption.exchange.import_config import ImportConfig
 from recaption.planning.config import PlanConfig
+from recaption.report.config import ReportConfig
 from recaption.statistics.config import StatisticsConfig
 from runtime.config import parse
 from runtime.entry import run_entry
@@ -23,6 +24,7 @@ VERBS = {
     "export": "Join finished captions with their pictures: as shards or a Hugging Face data set. RUN: a job's folder.",
     "import": "Make sidecars for one's own shards of the captions published as Recap-DataComp-1B.",
     "statistics": "Measure captions beside those that rows came with: words, vocabulary, CLIP scores. RUN: a folder.",
+    "report": "Write the page of a run: counts, words, flags, pictures before and after. RUN: a folder.",
     "audit": "Count supported, unsupported and missed claims: by scene graphs, or by a vision model. RUN: a folder.",
 }
 CONFIGS: dict[str, type[Any]] = {
@@ -33,6 +35,7 @@ CONFIGS: dict[str, type[Any]] = {
     "export": ExportConfig,
     "import": ImportConfig,
     "statistics": StatisticsConfig,
+    "report": ReportConfig,
     "audit": AuditConfig,
 }
 WORK = {
@@ -42,6 +45,7 @@ WORK = {
     "verify": "recaption.verbs.verify",
     "export": "recaption.exchange.verbs.export_captions",
     "import": "recaption.exchange.verbs.import_published",
+    "report": "recaption.report.verbs.report",
     "audit": "recaption.audit.running.audit",
     "statistics": "recaption.statistics.verbs.statistics",
 }
@@ -51,6 +55,7 @@ RUN_FIELDS = {
     "verify": "output_dir",
     "export": "recaptions",
     "statistics": "recaptions",
+    "report": "recaptions",
     "audit": "recaptions",
 }
 """Fields that a first argument without a name is for: `verify RUN` is `verify --output_dir RUN`."""
