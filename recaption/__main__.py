@@ -1,11 +1,13 @@
 """`python -m recaption run --output_dir RUN ...`, then `status RUN`, `verify RUN` and `export RUN`; or `import`."""
 
+import json
 import sys
 from dataclasses import fields
 from importlib import import_module
 from typing import Any
 
 from recaption.audit.config import AuditConfig
+from recaption.comparison.config import CompareConfig
 from recaption.config import RecaptionConfig, StatusConfig, VerifyConfig
 from recaption.exchange.export_config import ExportConfig
 from recaption.exchange.import_config import ImportConfig
@@ -25,6 +27,7 @@ VERBS = {
     "import": "Make sidecars for one's own shards of the captions published as Recap-DataComp-1B.",
     "statistics": "Measure captions beside those that rows came with: words, vocabulary, CLIP scores. RUN: a folder.",
     "report": "Write the page of a run: counts, words, flags, pictures before and after. RUN: a folder.",
+    "compare": "Set captioners side by side on the same pictures. A B ...: folders of runs, or YAML files of settings.",
     "audit": "Count supported, unsupported and missed claims: by scene graphs, or by a vision model. RUN: a folder.",
 }
 CONFIGS: dict[str, type[Any]] = {
@@ -37,6 +40,7 @@ CONFIGS: dict[str, type[Any]] = {
     "statistics": StatisticsConfig,
     "report": ReportConfig,
     "audit": AuditConfig,
+    "compare": CompareConfig,
 }
 WORK = {
     "run": "recaption.verbs.run",
@@ -46,6 +50,7 @@ WORK = {
     "export": "recaption.exchange.verbs.export_captions",
     "import": "recaption.exchange.verbs.import_published",
     "report": "recaption.report.verbs.report",
+    "compare": "recaption.comparison.verbs.compare",
     "audit": "recaption.audit.running.audit",
     "statistics": "recaption.statistics.verbs.statistics",
 }
@@ -81,11 +86,19 @@ def spell_out(verb: str, argv: list[str]) -> list[str]:
     """Return a verb's arguments with the names and values that may be left out: `RUN` and `--json`."""
     if verb in RUN_FIELDS and argv and not argv[0].startswith("-"):
         argv = [f"--{RUN_FIELDS[verb]}", *argv]
+    if verb == "compare":
+        return _with_list("captioners", argv)
     if verb == "plan":
         return [_of_job(word) for word in argv]
     if verb in ("status", "statistics", "audit") and argv[-1:] == ["--json"]:
         argv = [*argv, "true"]
     return argv
+
+
+def _with_list(field_name: str, argv: list[str]) -> list[str]:
+    """Return arguments whose leading words without a flag are the values of a field."""
+    count = next((place for place, word in enumerate(argv) if word.startswith("-")), len(argv))
+    return [f"--{field_name}", json.dumps(argv[:count]), *argv[count:]] if count else argv
 
 
 def _of_job(word: str) -> str:

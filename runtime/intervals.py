@@ -1,6 +1,9 @@
 """Estimates with their 95 % intervals, from sums over sampled items."""
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -64,3 +67,12 @@ def share_interval(count: int, total: int) -> Interval:
     middle = (share + z**2 / (2 * total)) / (1 + z**2 / total)
     margin = z / (1 + z**2 / total) * float(np.sqrt(share * (1 - share) / total + z**2 / (4 * total**2)))
     return Interval(share, max(0.0, middle - margin), min(1.0, middle + margin))
+
+
+def finite_or_null(value: Any) -> Any:
+    """Return plain JSON types with None for every number that JSON has no word for."""
+    if isinstance(value, Mapping):
+        return {name: finite_or_null(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite_or_null(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

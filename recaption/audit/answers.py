@@ -2,7 +2,9 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,13 @@ class KeptAnswers:
 
     def __init__(self, folder: Path):
         self._folder = folder
+        self._asking: dict[str, threading.Lock] = {}
+
+    @contextmanager
+    def alone(self, key: str) -> Iterator[None]:
+        """Let one thread at a time ask a question: the others find its answer."""
+        with self._asking.setdefault(key, threading.Lock()):
+            yield
 
     def get(self, key: str) -> Answer | None:
         """Return an answer that was kept."""

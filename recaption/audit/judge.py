@@ -5,10 +5,9 @@ import hashlib
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
-from typing import Any
 
 from imagetext.decode import DecodeError, decode
-from recaption.audit.answers import Answer, KeptAnswers
+from recaption.audit.answers import KeptAnswers
 from recaption.audit.captions import AuditedCaption, AuditItem, JudgedClaim
 from recaption.audit.config import JudgeConfig
 from recaption.audit.protocol import (
@@ -22,7 +21,7 @@ from recaption.audit.protocol import (
     read_verdicts,
     window,
 )
-from recaption.audit.served_model import AskingFailedError, ServedModel
+from recaption.audit.served_model import AskingFailedError, Content, ServedModel
 from recaption.captioners.pictures import Encode, FitWithin
 
 
@@ -63,7 +62,7 @@ class Judge:
 
     def has_judged(self, claims: list[StatedClaim], image: bytes) -> bool:
         """Tell whether claims about a picture were judged before."""
-        return not claims or self.model.is_kept(self.model.key(judging_prompt(claims), self._image_id(image)))
+        return not claims or self.model.kept(self.model.key(judging_prompt(claims), self._image_id(image))) is not None
 
     def _audit(self, item: AuditItem) -> AuditedCaption:
         text = window(item.text, self.config.words_max)
@@ -79,30 +78,20 @@ class Judge:
     def _claims(self, text: str) -> tuple[list[StatedClaim], int]:
         prompt = extraction_prompt(text)
         key = self.extractor.key(prompt, None)
-        answer = self.extractor.kept(key)
-        if answer is not None:
-            return read_claims(answer.text)
-        answer = self.extractor.ask(key, [{"type": "text", "text": prompt}], extraction_schema())
-        found = read_claims(answer.text)
-        self.extractor.keep(key, answer)
-        return found
+        return self.extractor.read(key, lambda: [{"type": "text", "text": prompt}], extraction_schema(), read_claims)
 
     def _judged(self, claims: list[StatedClaim], image: bytes) -> tuple[JudgedClaim, ...]:
         prompt = judging_prompt(claims)
-        key = self.model.key(prompt, self._image_id(image))
-        answer = self.model.kept(key)
-        if answer is not None:
-            return read_verdicts(answer.text, claims)
-        answer = self._ask_with_picture(key, prompt, image, len(claims))
-        found = read_verdicts(answer.text, claims)
-        self.model.keep(key, answer)
-        return found
+        return self.model.read(
+            self.model.key(prompt, self._image_id(image)),
+            lambda: self._with_picture(prompt, image),
+            judging_schema(len(claims)),
+            lambda answer: read_verdicts(answer, claims),
+        )
 
-    def _ask_with_picture(self, key: str, prompt: str, image: bytes, num_claims: int) -> Answer:
+    def _with_picture(self, prompt: str, image: bytes) -> Content:
         url = f"data:image/jpeg;base64,{base64.b64encode(self._encode(decode(image))).decode()}"
-        content: list[dict[str, Any]] = [{"type": "image_url", "image_url": {"url": url}}]
-        content.append({"type": "text", "text": prompt})
-        return self.model.ask(key, content, judging_schema(num_claims))
+        return [{"type": "image_url", "image_url": {"url": url}}, {"type": "text", "text": prompt}]
 
     def _image_id(self, image: bytes) -> str:
         return f"{hashlib.sha256(image).hexdigest()} within {self.config.max_side_px}"

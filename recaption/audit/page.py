@@ -7,7 +7,7 @@ from typing import Any
 from recaption.audit.captions import AuditedCaption
 from recaption.audit.summary import AuditSummary
 from recaption.statistics.page import cell
-from runtime.intervals import Interval
+from runtime.intervals import Interval, finite_or_null
 from runtime.tables import markdown_table
 
 PUBLISHED = (
@@ -15,12 +15,17 @@ PUBLISHED = (
     ("judge Gemma-4-31B", "10.44", "8.00", "21.9"),
 )
 """Oh et al. (NeurIPS 2026), `re_caption` of Recap-DataComp-1B, about 5,000 captions: claims, supported, unsupported."""
+CLAIMS_HEADERS = (
+    "captions", "audited", "failed", "words", "claims", "supported", "unsupported %", "uncertain %", "missed",
+    "covered %",
+)  # fmt: skip
 _WORST = 10
 
 
 def as_json(protocol: str, summaries: Mapping[str, AuditSummary], **facts: object) -> dict[str, Any]:
     """Return what was found as plain JSON types."""
-    return {"protocol": protocol, **facts, "sources": {name: asdict(found) for name, found in summaries.items()}}
+    sources = {name: finite_or_null(asdict(found)) for name, found in summaries.items()}
+    return {"protocol": protocol, **facts, "sources": sources}
 
 
 def as_markdown(
@@ -48,9 +53,7 @@ def as_markdown(
 
 def claims_table(summaries: Mapping[str, AuditSummary]) -> str:
     """Return the table of sources."""
-    shares = ("unsupported %", "uncertain %", "missed", "covered %")
-    headers = ("captions", "audited", "failed", "words", "claims", "supported", *shares)
-    return markdown_table(headers, [claims_row(name, found) for name, found in summaries.items()])
+    return markdown_table(CLAIMS_HEADERS, [claims_row(name, found) for name, found in summaries.items()])
 
 
 def claims_row(name: str, found: AuditSummary) -> tuple[str, ...]:
@@ -71,9 +74,13 @@ def claims_row(name: str, found: AuditSummary) -> tuple[str, ...]:
 
 def kinds_table(summaries: Mapping[str, AuditSummary]) -> str:
     """Return unsupported shares by kind of claim."""
+    return markdown_table(("kind", *summaries), kinds_rows(summaries))
+
+
+def kinds_rows(summaries: Mapping[str, AuditSummary]) -> list[tuple[str, ...]]:
+    """Return a row for each kind of claim."""
     kinds = sorted({kind for found in summaries.values() for kind in found.unsupported_share_by_kind})
-    rows = [(kind, *(_of_kind(found, kind) for found in summaries.values())) for kind in kinds]
-    return markdown_table(("kind", *summaries), rows)
+    return [(kind, *(_of_kind(found, kind) for found in summaries.values())) for kind in kinds]
 
 
 def _of_kind(found: AuditSummary, kind: str) -> str:

@@ -2,8 +2,8 @@
 
 import threading
 import time
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias, TypeVar
 
 import httpx
 
@@ -12,9 +12,13 @@ from recaption.audit.config import JudgeConfig, ServedModelConfig
 from recaption.audit.protocol import PROTOCOL_ID
 from recaption.captioners.chat import AskAgainError, RefusedError, read_answer
 from recaption.captioners.served_models import read_headers
-from recaption.captioners.servers import ServerRound
+from recaption.captioners.servers import Server, ServerRound
 from recaption.engine.transient import pause_seconds
 from runtime.errors import UserError
+
+T = TypeVar("T")
+Content: TypeAlias = list[dict[str, Any]]
+"""Parts of a message: text, pictures."""
 
 
 class AskingFailedError(Exception):
@@ -42,16 +46,27 @@ class ServedModel:
         asked = {"protocol": PROTOCOL_ID, "model": self.name, "prompt": prompt, "image": image_sha256}
         return key_of({**asked, "thinking": self._judge.thinking, "max_tokens": self._judge.max_tokens})
 
-    def is_kept(self, key: str) -> bool:
-        """Tell whether a question was answered before."""
-        return self._kept.get(key) is not None
-
     def kept(self, key: str) -> Answer | None:
         """Return the answer to a question that was asked before."""
         return self._kept.get(key)
 
-    def ask(self, key: str, content: list[dict[str, Any]], schema: Mapping[str, Any]) -> Answer:
-        """Return the answer to a question, asked with patience; raises AskingFailedError."""
+    def read(
+        self, key: str, content: Callable[[], Content], schema: Mapping[str, Any], reader: Callable[[str], T]
+    ) -> T:
+        """Return what a reader makes of the answer to a question, which is asked unless it was answered before.
+
+        Only answers that can be read are kept. Raises AskingFailedError, and what the reader and `content` raise.
+        """
+        with self._kept.alone(key):
+            known = self._kept.get(key)
+            answer = self._ask(content(), schema) if known is None else known
+            found = reader(answer.text)
+            if known is None:
+                self._kept.keep(key, answer)
+        return found
+
+    def _ask(self, content: Content, schema: Mapping[str, Any]) -> Answer:
+        message = ""
         for attempt in range(1, self._judge.attempts + 1):
             with self._taking:
                 server = self._round.next()
@@ -60,23 +75,24 @@ class ServedModel:
             except RefusedError as refused:
                 raise AskingFailedError(refused.message) from None
             except AskAgainError as failed:
-                message, wait = f"{failed.message} (asked {attempt} times)", failed.wait_seconds
-                with self._taking:
-                    self._round.failed(server, wait)
-                    alone = self._round.only_choice(server)
+                message = f"{failed.message} (asked {attempt} times)"
+                pause = self._note_failure(server, attempt, failed)
             else:
                 with self._taking:
                     self._round.answered(server)
                 return answer
             if attempt < self._judge.attempts:
-                time.sleep(max(pause_seconds(attempt - 1), (wait or 0.0) if alone else 0.0))
+                time.sleep(pause)
         raise AskingFailedError(message)
 
-    def keep(self, key: str, answer: Answer) -> None:
-        """Keep an answer that could be read."""
-        self._kept.keep(key, answer)
+    def _note_failure(self, server: Server, attempt: int, failed: AskAgainError) -> float:
+        """Let a server rest; return how long to wait: what it asks for counts where no other may be asked."""
+        with self._taking:
+            self._round.failed(server, failed.wait_seconds)
+            alone = self._round.only_choice(server)
+        return max(pause_seconds(attempt - 1), (failed.wait_seconds or 0.0) if alone else 0.0)
 
-    def _post(self, url: str, content: list[dict[str, Any]], schema: Mapping[str, Any]) -> Answer:
+    def _post(self, url: str, content: Content, schema: Mapping[str, Any]) -> Answer:
         body: dict[str, Any] = {
             "model": self.name,
             "messages": [{"role": "user", "content": content}],

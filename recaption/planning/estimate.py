@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from recaption.planning.calibration import Calibration
-from runtime.intervals import Interval
+from runtime.intervals import Interval, finite_or_null
 
 SECONDS_PER_HOUR = 3600.0
 
@@ -48,7 +48,7 @@ def estimate(found: Calibration, num_images: int, devices: int, dollars_per_devi
 
 def as_json(found: Calibration, of_job: Estimate, asked: Estimate) -> dict[str, Any]:
     """Return a plan as plain JSON types."""
-    return {"calibration": asdict(found), "job": asdict(of_job), "asked": asdict(asked)}
+    return finite_or_null({"calibration": asdict(found), "job": asdict(of_job), "asked": asdict(asked)})
 
 
 def _device_seconds_per_row(found: Calibration) -> Interval:

@@ -1,5 +1,6 @@
 """The statistics of a run as Markdown and as plain JSON types."""
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
@@ -9,7 +10,7 @@ from recaption.statistics.config import StatisticsConfig
 from recaption.statistics.counting import BIN_WORDS, DISTINCT_CAPTIONS, OPENING_WORDS, WordStatistics
 from recaption.statistics.measuring import RunStatistics
 from recaption.statistics.pair_scores import PairScores
-from runtime.intervals import Interval
+from runtime.intervals import Interval, finite_or_null
 from runtime.tables import markdown_table
 
 _SHOWN = 10
@@ -17,7 +18,8 @@ _SHOWN = 10
 
 def as_json(config: StatisticsConfig, found: RunStatistics) -> dict[str, Any]:
     """Return everything that was found, with its protocol."""
-    return {"recaptions": str(config.recaptions), "column": config.column, "seed": config.seed, **asdict(found)}
+    record = {"recaptions": str(config.recaptions), "column": config.column, "seed": config.seed, **asdict(found)}
+    return finite_or_null(record)
 
 
 def as_markdown(config: StatisticsConfig, found: RunStatistics) -> str:
@@ -44,7 +46,9 @@ def as_markdown(config: StatisticsConfig, found: RunStatistics) -> str:
 
 
 def cell(interval: Interval, scale: int | float = 1, digits: int = 2) -> str:
-    """Return an interval as `value [low, high]`."""
+    """Return an interval as `value [low, high]`; "none" where nothing was there to measure."""
+    if math.isnan(interval.value):
+        return "none"
     value, low, high = (f"{scale * each:.{digits}f}" for each in (interval.value, interval.low, interval.high))
     return f"{value} [{low}, {high}]"
 
@@ -85,7 +89,10 @@ def _commonest_table(old: WordStatistics, new: WordStatistics) -> str:
     columns = [_ranked(each) for source in (old, new) for each in (source.commonest_words, source.commonest_openings)]
     headers = ("rank", "old: word (% of words)", "old: opening (% of captions)", "new: word", "new: opening")
     rows = [(str(rank + 1), *(column[rank] for column in columns)) for rank in range(_SHOWN)]
-    return markdown_table(headers, rows, ("right", *["left"] * 4)) + f"\nAn opening is {OPENING_WORDS} words.\n"
+    return (
+        markdown_table(headers, rows, ("right", "left", "left", "left", "left"))
+        + f"\nAn opening is {OPENING_WORDS} words.\n"
+    )
 
 
 def _ranked(shares: Mapping[str, float]) -> list[str]:

@@ -20,6 +20,8 @@ class JudgeScript:
     """By caption."""
     verdicts: Mapping[str, str]
     """By a part of the question; the rest is supported."""
+    caption: str = "A red boat on a meadow."
+    """What is said of a picture when nothing is asked about claims."""
     failures: int = 0
     """Requests that are turned away before any is answered."""
     garbled: str | None = None
@@ -54,9 +56,14 @@ class Handler(BaseHTTPRequestHandler):
                 return
             self.script.prompts.append(prompt)
             self.script.bodies.append(body)
-        text = self.judged(prompt) if len(content) == 2 else self.extracted(prompt)
+        text = self.answered(prompt, has_picture=len(content) == 2)
         usage = {"prompt_tokens": 100, "completion_tokens": 10}
         self.reply(200, {"choices": [{"message": {"content": text}, "finish_reason": "stop"}], "usage": usage})
+
+    def answered(self, prompt: str, *, has_picture: bool) -> str:
+        if not has_picture:
+            return self.extracted(prompt)
+        return self.judged(prompt) if "Questions: " in prompt else self.script.caption
 
     def extracted(self, prompt: str) -> str:
         caption = prompt.rpartition("Caption: ")[2]

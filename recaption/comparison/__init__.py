@@ -1,0 +1,1 @@
+"""Captioners side by side on the same pictures."""
