@@ -4,6 +4,7 @@ import dataclasses
 import json
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -17,11 +18,12 @@ from recaption.job.locks import JobLock
 from tests.processes import kill_and_see_its_children_end, wait_until
 from tests.recaption.conftest import jpeg, row
 
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
 NUM_SHARDS = 12
 IMAGES_PER_SHARD = 20
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the kernel's help is Linux's")
 def test_workers_end_with_a_killed_job_and_the_next_start_completes_it(model: Path, tmp_path: Path) -> None:
     shards, sidecars = tmp_path / "shards", tmp_path / "sidecars"
@@ -40,7 +42,6 @@ def test_workers_end_with_a_killed_job_and_the_next_start_completes_it(model: Pa
         assert read_sidecar_table(sidecars, f"{index:05d}").num_rows == IMAGES_PER_SHARD
 
 
-@pytest.mark.slow
 def test_tasks_of_an_array_fill_one_folder_while_the_whole_job_is_kept_out(model: Path, tmp_path: Path) -> None:
     """Three tasks at the same time; this process stands for the fourth, which is at work when they end."""
     for index in range(NUM_SHARDS):
@@ -61,13 +62,19 @@ def test_tasks_of_an_array_fill_one_folder_while_the_whole_job_is_kept_out(model
         "12",
     ]
     fourth = JobLock(config.output_dir, Part(3, 4))
-    tasks = [subprocess.Popen([*command, "--part", f"{index}/4"], stderr=subprocess.PIPE) for index in range(3)]
-    whole = subprocess.run(command, capture_output=True, text=True)
-    assert whole.returncode == 2
-    assert whole.stderr.count("\n") == 1 and "another process is writing to this run: found process" in whole.stderr
-    for task in tasks:
-        _, said = task.communicate()
-        assert task.returncode == 0, said.decode()
+    with ExitStack() as stack:
+        tasks = [
+            stack.enter_context(subprocess.Popen([*command, "--part", f"{index}/4"], stderr=subprocess.PIPE, text=True))
+            for index in range(3)
+        ]
+        for task in tasks:
+            stack.callback(task.kill)
+        whole = subprocess.run(command, capture_output=True, text=True)
+        assert whole.returncode == 2
+        assert whole.stderr.count("\n") == 1 and "another process is writing to this run: found process" in whole.stderr
+        for task in tasks:
+            _, said = task.communicate()
+            assert task.returncode == 0, said
     assert not (config.output_dir / "done.json").exists()
     fourth.close()
     verbs.run(dataclasses.replace(config, part="3/4"))
