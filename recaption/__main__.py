@@ -6,6 +6,7 @@ from dataclasses import fields
 from importlib import import_module
 from typing import Any
 
+from recaption.agreement.config import AgreeConfig
 from recaption.audit.config import AuditConfig
 from recaption.comparison.config import CompareConfig
 from recaption.config import RecaptionConfig, StatusConfig, VerifyConfig
@@ -28,6 +29,7 @@ VERBS = {
     "statistics": "Measure captions beside those that rows came with: words, vocabulary, CLIP scores. RUN: a folder.",
     "report": "Write the page of a run: counts, words, flags, pictures before and after. RUN: a folder.",
     "compare": "Set captioners side by side on the same pictures. A B ...: folders of runs, or YAML files of settings.",
+    "agree": "Compare greedy captions of two captioners: equal, or parted at a tie of two tokens. RUN: a folder.",
     "audit": "Count supported, unsupported and missed claims: by scene graphs, or by a vision model. RUN: a folder.",
 }
 CONFIGS: dict[str, type[Any]] = {
@@ -39,6 +41,7 @@ CONFIGS: dict[str, type[Any]] = {
     "import": ImportConfig,
     "statistics": StatisticsConfig,
     "report": ReportConfig,
+    "agree": AgreeConfig,
     "audit": AuditConfig,
     "compare": CompareConfig,
 }
@@ -51,6 +54,7 @@ WORK = {
     "import": "recaption.exchange.verbs.import_published",
     "report": "recaption.report.verbs.report",
     "compare": "recaption.comparison.verbs.compare",
+    "agree": "recaption.agreement.verb.agree",
     "audit": "recaption.audit.running.audit",
     "statistics": "recaption.statistics.verbs.statistics",
 }
@@ -61,6 +65,7 @@ RUN_FIELDS = {
     "export": "recaptions",
     "statistics": "recaptions",
     "report": "recaptions",
+    "agree": "recaptions",
     "audit": "recaptions",
 }
 """Fields that a first argument without a name is for: `verify RUN` is `verify --output_dir RUN`."""

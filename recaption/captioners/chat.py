@@ -47,8 +47,8 @@ def chat_request(
         "temperature": 0.0,
     }
     if not decoding.greedy:
-        # Some servers take seeds of 32 bits alone; top_k is an extension that open servers share.
-        body |= {"temperature": decoding.temperature, "top_k": decoding.top_k, "seed": decoding.seed % 2**31}
+        # top_k is an extension that open servers share; left out, top_p may be what the model's folder says.
+        body |= {"temperature": decoding.temperature, "top_k": decoding.top_k, "top_p": 1.0, "seed": decoding.seed}
     return body
 
 

@@ -10,6 +10,7 @@ from PIL import Image
 
 from recaption.captioners.base import Answered, Caption, Failed, Item, Request, Result
 from recaption.captioners.chat import AskAgainError, RefusedError, chat_request, read_answer
+from recaption.captioners.draws import seed_of_draws
 from recaption.captioners.identity import identify_model, identify_settings
 from recaption.captioners.in_flight import event_loop, settle_stream
 from recaption.captioners.pictures import Encode, pixels_of
@@ -21,6 +22,7 @@ from runtime import seeds
 
 FIRST_PAUSE_SECONDS = 0.5
 PAUSE_SECONDS_MAX = 30.0
+_DOUBLINGS_MAX = 16
 
 
 class OpenAICaptioner:
@@ -102,7 +104,7 @@ class OpenAICaptioner:
             prompt,
             request.picture,
             image_format=self._settings.image_format,
-            decoding=replace(decoding, seed=seeds.derive(decoding.seed, "caption", request.key, prompt)),
+            decoding=replace(decoding, seed=seed_of_draws(decoding, request.key, prompt)),
             max_new_tokens=request.max_new_tokens or self._config.max_new_tokens,
         )
         seconds = min(self._settings.timeout_seconds, max(0.0, deadline - time.monotonic()))
@@ -121,7 +123,7 @@ class OpenAICaptioner:
 
         What a server asks to wait counts where no other is there to be asked meanwhile.
         """
-        longest = min(PAUSE_SECONDS_MAX, FIRST_PAUSE_SECONDS * 2 ** (attempt - 1))
+        longest = min(PAUSE_SECONDS_MAX, FIRST_PAUSE_SECONDS * 2 ** min(attempt - 1, _DOUBLINGS_MAX))
         share = seeds.uniform(self._config.seed, "pause", request.key, request.ticket, attempt)
         pause = longest * (1 + share) / 2
         asked = failure.wait_seconds or 0.0

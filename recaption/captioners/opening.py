@@ -1,9 +1,13 @@
 """Open the captioner that a config asks for, or tell its id without opening it."""
 
+import sys
+from importlib.util import find_spec
+
 from llava_train.hub import local_folder
 from recaption.captioners.base import Captioner
 from recaption.captioners.llava_folders import is_llava
 from recaption.config import RecaptionConfig
+from runtime.errors import UserError
 
 
 def open_captioner(config: RecaptionConfig) -> Captioner:
@@ -17,6 +21,7 @@ def open_captioner(config: RecaptionConfig) -> Captioner:
 
         return OpenAICaptioner(config)
     if config.captioner == "vllm":
+        _require_vllm()
         from recaption.captioners.vllm_captioner import VllmCaptioner
 
         return VllmCaptioner(config)
@@ -36,12 +41,20 @@ def identify_captioner(config: RecaptionConfig) -> str:
 
         return openai_captioner.identify_captioner(config)
     if config.captioner == "vllm":
+        _require_vllm()
         from recaption.captioners import vllm_captioner
 
         return vllm_captioner.identify_captioner(config)
     from recaption.captioners import transformers_captioner
 
     return transformers_captioner.identify_captioner(config)
+
+
+def _require_vllm() -> None:
+    if find_spec("vllm") is None:
+        found = f"no package vllm beside {sys.executable}"
+        fix = "Run the job with an environment that has it: make setup-vllm builds .venv-vllm/bin/python for CPUs"
+        raise UserError("vLLM is not installed here", where="captioner", found=found, fix=fix)
 
 
 def _is_llava(config: RecaptionConfig) -> bool:

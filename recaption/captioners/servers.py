@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 FIRST_REST_SECONDS = 1.0
 REST_SECONDS_MAX = 60.0
+_DOUBLINGS_MAX = 16
 
 
 @dataclass
@@ -46,6 +47,7 @@ class ServerRound:
 
     def failed(self, server: Server, wait_seconds: float | None = None) -> None:
         """Let a server rest: as long as it asked for, else twice as long as after its last failure."""
-        rest = min(REST_SECONDS_MAX, FIRST_REST_SECONDS * 2**server.num_failures)
+        # Thousands of rows may fail with a server that died, and no float holds two to the power of that.
+        rest = min(REST_SECONDS_MAX, FIRST_REST_SECONDS * 2 ** min(server.num_failures, _DOUBLINGS_MAX))
         server.num_failures += 1
         server.rests_until = self._now() + (rest if wait_seconds is None else wait_seconds)

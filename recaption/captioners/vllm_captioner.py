@@ -1,14 +1,12 @@
 """Caption by vLLM in the process: requests are added while others decode, so that its batch never drains."""
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from PIL import Image
-from vllm import EngineArgs, SamplingParams
+from vllm import SamplingParams
 from vllm.sampling_params import RequestOutputKind
-from vllm.v1.engine.llm_engine import LLMEngine
 
 from llava_train.decoding.intake import Intake
 from llava_train.hub import local_folder
@@ -22,13 +20,14 @@ from recaption.captioners.base import (
     Request,
     Result,
 )
+from recaption.captioners.draws import seed_of_draws
 from recaption.captioners.identity import identify_model, identify_settings, package_versions
 from recaption.captioners.pictures import as_image, pixels_of
 from recaption.captioners.rendering import PromptRenderer
+from recaption.captioners.vllm_engine import open_engine
 from recaption.config import RecaptionConfig
 from recaption.named_prompts import Decoding
 from recaption.prompts import decodings_for
-from runtime import seeds
 
 ADDED_PER_STEP = 32
 """Most requests added between two steps: their preparation holds finished answers up."""
@@ -56,7 +55,7 @@ class VllmCaptioner:
         # Answers to several prompts begin with the same picture.
         self._shares_pictures = len(self._decodings) > 1
         self._most_rows = max(1, 2 * config.vllm.max_sequences // len(self._decodings))
-        self._engine = _open_engine(config, share_prefixes=self._shares_pictures)
+        self._engine = open_engine(config, share_prefixes=self._shares_pictures)
 
     @property
     def prepare(self) -> Callable[[Image.Image], Any]:
@@ -77,6 +76,11 @@ class VllmCaptioner:
                 if not rows and intake.ended:
                     return
                 yield from self._step(rows)
+        except CaptionerLostError:
+            # What a dead engine holds (processes, a GPU's memory) is wanted by the next one.
+            self._engine.engine_core.shutdown()
+            rows.clear()
+            raise
         finally:
             intake.close()
             self._abort([row.request for row in rows.values()])
@@ -165,7 +169,7 @@ class VllmCaptioner:
 
     @staticmethod
     def _draw(decoding: Decoding, key: str, prompt: str) -> dict[str, Any]:
-        seed = seeds.derive(decoding.seed, "caption", key, prompt)
+        seed = seed_of_draws(decoding, key, prompt)
         return {"temperature": decoding.temperature, "top_k": decoding.top_k, "seed": seed}
 
     def _abort(self, requests: Sequence[Request]) -> None:
@@ -193,46 +197,3 @@ def identify_captioner(config: RecaptionConfig) -> str:
 
 def _name(request: Request, place: int) -> str:
     return f"{request.ticket}-{place}"
-
-
-def _open_engine(config: RecaptionConfig, *, share_prefixes: bool) -> LLMEngine:
-    settings = config.vllm
-    _pin_devices(settings.tensor_parallel)
-    memory = None if settings.kv_cache_gib is None else int(settings.kv_cache_gib * 2**30)
-    return LLMEngine.from_engine_args(
-        EngineArgs(
-            model=str(local_folder(config.model)),
-            dtype="bfloat16" if config.precision == "bf16" else "float32",
-            max_num_seqs=settings.max_sequences,
-            max_num_batched_tokens=settings.max_batched_tokens,
-            max_model_len=settings.max_model_tokens,
-            gpu_memory_utilization=settings.memory_share,
-            kv_cache_memory_bytes=memory,
-            enforce_eager=settings.eager,
-            tensor_parallel_size=settings.tensor_parallel,
-            quantization=settings.quantization,
-            limit_mm_per_prompt={"image": 1},
-            # A picture comes once: to keep what is made of it would cost memory and a hash of its pixels for nothing.
-            mm_processor_cache_gb=0,
-            # Requests share no more than the few tokens before the picture, unless several are about one.
-            enable_prefix_caching=share_prefixes,
-            # Settings of sampling in the model's directory are not this job's.
-            generation_config="vllm",
-            disable_log_stats=True,
-            seed=config.seed,
-        )
-    )
-
-
-def _pin_devices(num_devices: int) -> None:
-    """Show vLLM's own processes the GPUs of this worker alone, of which the worker has chosen the first."""
-    import torch
-
-    count = torch.cuda.device_count()
-    if count <= num_devices:
-        return
-    visible = [one for one in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if one]
-    names = visible or [str(index) for index in range(count)]
-    first = torch.cuda.current_device() * num_devices
-    chosen = [names[(first + offset) % count] for offset in range(num_devices)]
-    os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(chosen)

@@ -44,7 +44,7 @@ def captioner_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         config.detail, short_first=None, loop=dataclasses.replace(config.detail.loop, learning_rate=3e-3)
     )
     model = LanguageModelConfig(
-        width=64, num_layers=2, head_width=32, mlp_width=96, vocab_size=400, max_length_tokens=128
+        width=64, num_layers=2, head_width=32, mlp_width=96, vocab_size=400, max_length_tokens=512
     )
     return fine_tune(dataclasses.replace(config, language_model=model, phases=["detail"], detail=phase))
 

@@ -1,66 +1,80 @@
-"""Caption pictures behind the captioners' seam, in the environment that `make setup-vllm` builds.
+"""Run a whole captioning job in the environment that `make setup-vllm` builds, killing vLLM's engine on the way.
 
-    python -m tests.recaption.captioners.vllm_program CAPTIONER PICTURES OUTPUT
+    python -m tests.recaption.captioners.vllm_program OUTPUT RECAPTION_ARGUMENTS...
 
-Writes a JSON object: results by ticket, the most rows that were asked before the first was answered, and what became of
-a request that is longer than the model reads.
+Runs `python -m recaption RECAPTION_ARGUMENTS...` in this process. Writes a JSON object: the sets of shards whose rows
+the engine held at one time; how many engines were opened; and what became of a request longer than the model reads.
 """
 
 import json
 import sys
-from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-MAX_NEW_TOKENS = 24
-MODEL_TOKENS = 128
-SHORT = "What is it?"
+NUM_RESULTS_BEFORE_KILL = 20
+
+
+class Watch:
+    """What happens to the captioners of a job; kills the first one's engine once it has answered some rows."""
+
+    def __init__(self) -> None:
+        self.captioners: list[Any] = []
+        self.held_together: set[tuple[str, ...]] = set()
+        self.num_results = 0
+
+    def open(self, config: Any) -> Any:
+        """Open vLLM's captioner, watched."""
+        from recaption.captioners.vllm_captioner import VllmCaptioner
+
+        captioner = VllmCaptioner(config)
+        self.captioners.append(captioner)
+        step = captioner._step
+
+        def watched_step(rows: Any) -> Any:
+            self.held_together.add(tuple(sorted({row.request.key[:5] for row in rows.values()})))
+            if len(self.captioners) == 1 and self.num_results >= NUM_RESULTS_BEFORE_KILL:
+                kill_engine()
+            for result in step(rows):
+                self.num_results += 1
+                yield result
+
+        captioner._step = watched_step  # type: ignore[method-assign]
+        return captioner
+
+
+def kill_engine() -> None:
+    import psutil
+
+    for child in psutil.Process().children(recursive=True):
+        if "EngineCore" in " ".join(child.cmdline()) + child.name():
+            child.kill()
+
+
+def ask_too_much(captioner: Any) -> Any:
+    """Return what becomes of a request with more tokens than the model reads."""
+    import numpy as np
+
+    from recaption.captioners.base import Request
+
+    request = Request(ticket=-1, picture=np.zeros((3, 4, 4), dtype=np.uint8), prompts=("word " * 1000,) * 3)
+    (result,) = captioner.answer(iter([request]))
+    return vars(result)
 
 
 def main() -> None:
-    model, pictures, output = sys.argv[1:]
-    import numpy as np
-    from PIL import Image
+    output, *arguments = sys.argv[1:]
+    from recaption import __main__ as command
+    from recaption.captioners import opening
 
-    from recaption.captioner_config import VllmConfig
-    from recaption.captioners.base import Answered, Hole, Item, Request, UnitEnd
-    from recaption.captioners.opening import open_captioner
-    from recaption.config import RecaptionConfig
-
-    config = RecaptionConfig(
-        model=Path(model),
-        output_dir=Path("side"),
-        shards="shards",
-        captioner="vllm",
-        precision="fp32",
-        device="cpu",
-        max_new_tokens=MAX_NEW_TOKENS,
-        more_prompts={"short": SHORT},
-        vllm=VllmConfig(max_sequences=8, max_model_tokens=MODEL_TOKENS, kv_cache_gib=0.125, eager=True),
-    )
-    captioner = open_captioner(config)
-    prepare = captioner.prepare
-    asked: list[int] = []
-
-    def items() -> Iterator[Item]:
-        for ticket, path in enumerate(sorted(Path(pictures).iterdir())):
-            picture = prepare(Image.open(path).convert("RGB"))
-            asked.append(ticket)
-            yield Request(ticket=ticket, picture=picture, prompts=(config.prompt, SHORT), key=path.name)
-            yield Hole()
-            if ticket % 5 == 0:
-                yield UnitEnd()
-        endless = ("word " * MODEL_TOKENS, SHORT)
-        yield Request(ticket=-1, picture=np.zeros((3, 4, 4), dtype=np.uint8), prompts=endless)
-
-    results, asked_at_first = {}, None
-    for result in captioner.answer(items()):
-        asked_at_first = len(asked) if asked_at_first is None else asked_at_first
-        assert result.ticket not in results, f"{result.ticket} was answered twice"
-        if isinstance(result, Answered):
-            results[result.ticket] = [vars(caption) for caption in result.captions]
-        else:
-            results[result.ticket] = vars(result)
-    found = {"results": results, "asked_at_first": asked_at_first, "captioner_id": captioner.captioner_id}
+    watch = Watch()
+    opening.open_captioner = watch.open
+    sys.argv = ["recaption", *arguments]
+    command.main()
+    found = {
+        "held_together": sorted(watch.held_together),
+        "num_engines": len(watch.captioners),
+        "too_much": ask_too_much(watch.captioners[-1]),
+    }
     Path(output).write_text(json.dumps(found))
 
 
