@@ -10,6 +10,7 @@ from runtime.atomic import write_json
 from runtime.errors import UserError
 from runtime.json_files import read_object
 
+ATTEMPTS = Path("job") / "attempts"
 _FIELD = "deaths_by_row"
 
 
@@ -41,4 +42,4 @@ def forget_deaths(folder: Path, unit_name: str) -> None:
 
 
 def _path(folder: Path, unit_name: str) -> Path:
-    return folder / "job" / "attempts" / f"{unit_name}.json"
+    return folder / ATTEMPTS / f"{unit_name}.json"

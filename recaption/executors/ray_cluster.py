@@ -47,6 +47,7 @@ def caption_units(config: RecaptionConfig, units: Sequence[Unit]) -> Iterator[Un
     Raises:
         UserError: what a captioner raised; where no node may or can caption; and at the end, naming units that were
             lost with their captioners too often.
+        OSError: when the node of this process is gone.
     """
     if units:
         with connected(config):
@@ -106,7 +107,7 @@ class _Crew:
 
     def _fill_cluster(self) -> None:
         """Start captioners where nodes have room, while units wait for them."""
-        num_waiting: int = ray.get(self._feed.num_waiting.remote())
+        num_waiting: int = self._ask(self._feed.num_waiting.remote())
         limit = self._settings.captioners_max or sys.maxsize
         for node in ray.nodes():
             if not node["Alive"] or node["NodeID"] in self._refusals:
@@ -204,7 +205,7 @@ class _Crew:
     def _lost(self, captioner: _Captioner, error: Exception) -> Iterator[UnitReport]:
         """Report what a lost captioner had finished unheard, and hand out the rest of its units again."""
         self._dismiss(captioner)
-        given = [unit for unit in ray.get(self._feed.given.remote(captioner.number)) if unit.name in self._unfinished]
+        given = [unit for unit in self._ask(self._feed.given.remote(captioner.number)) if unit.name in self._unfinished]
         listing = list_folder(self._config.output_dir)
         for unit in given:
             if unit.name in listing.finished:
@@ -228,7 +229,15 @@ class _Crew:
             else:
                 self._abandoned.append(unit.name)
                 self._unfinished.discard(unit.name)
-        ray.get(self._feed.put_back.remote(again))
+        self._ask(self._feed.put_back.remote(again))
+
+    def _ask(self, answer: Any) -> Any:
+        """Return what the feed answers; raise OSError when it is gone, with the node that this process is on."""
+        try:
+            return ray.get(answer)
+        except LOST as error:
+            what = "Ray's head, or the node of this process, is gone"
+            raise OSError(f"{what} ({_first_line(error)}): run the same command on a cluster that is up") from error
 
     def _dismiss(self, captioner: _Captioner) -> None:
         self._captioners.remove(captioner)

@@ -26,7 +26,9 @@ def connected(config: RecaptionConfig) -> Iterator[None]:
     place: dict[str, Any] = {"address": config.ray.address}
     if config.ray.address is None:
         num_cpus = config.workers * config.ray.cpus_per_captioner
-        place = {"num_cpus": num_cpus, "include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES}
+        small = {"include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES}
+        # Without an address Ray would join the cluster that the environment names.
+        place = {"address": "local", "num_cpus": num_cpus, **small}
     elif config.ray.address != "auto":
         _greet(config.ray.address)
     try:

@@ -15,6 +15,7 @@ from typing import Any
 from recaption.captioners.identity import ID_LENGTH
 from recaption.captioners.opening import identify_captioner
 from recaption.config import RecaptionConfig
+from recaption.engine.attempts import ATTEMPTS
 from recaption.executors.partition import Part
 from recaption.inputs.opening import open_units
 from recaption.inputs.units import Unit
@@ -39,6 +40,8 @@ from runtime.json_files import read_object
 DONE = "done.json"
 CONFIG = "config.yaml"
 PROVENANCE = "provenance.json"
+_LATE_SECONDS = 90.0
+"""How long a network file system may hide what another machine wrote; NFS does for up to a minute."""
 _CHECKED_AT_START = 64
 """Finished units whose input is compared when a job is continued; `verify` compares all."""
 
@@ -53,6 +56,7 @@ class Job:
     """All units of the input, in order."""
     pending: Sequence[Unit]
     """Unfinished units of this part, in order."""
+    part: Part
     lock: JobLock
 
     def is_done(self) -> bool:
@@ -67,10 +71,20 @@ class Job:
         """Write the job's mark if every unit is finished, whoever finished it.
 
         Of several processes that end at the same time each lists the marks after its own last one, so that at least
-        one sees all; when more do, they write the same facts.
+        one sees all; when more do, they write the same facts. A process that did all alone waits for marks that other
+        machines wrote and that its own shows late.
+
+        Raises OSError when a mark of the whole job does not come.
         """
         names = [unit.name for unit in self.units]
-        if not finished_names(self.folder).issuperset(names):
+        missing = set(names) - finished_names(self.folder)
+        deadline = time.monotonic() + _LATE_SECONDS
+        while missing and self.part.is_whole and time.monotonic() < deadline:
+            time.sleep(1.0)
+            missing -= finished_names(self.folder)
+        if missing and self.part.is_whole:
+            raise OSError(f"{self.folder}: {min(missing)} was captioned and has no mark: start the job again")
+        if missing:
             return
         marks = read_marks(self.folder, names)
         totals = summarise((_of_manifest(self.folder, mark, self.manifest) for mark in marks), now=time.time())
@@ -106,12 +120,13 @@ def open_job(config: RecaptionConfig) -> Job:
     _refuse_changed(folder, [unit for unit in units if unit.name in listing.finished], wanted)
     remove_unfinished(folder, listing, None if part.is_whole else {unit.name for unit in mine})
     if part.is_whole:
-        remove_partials(folder / MANIFEST.parent)
+        for place in (folder / MANIFEST.parent, folder / ATTEMPTS):
+            remove_partials(place)
     if not listing.finished.issuperset(unit.name for unit in units):
         # The input grew since the job was done.
         (folder / DONE).unlink(missing_ok=True)
     pending = [unit for unit in mine if unit.name not in listing.finished]
-    return Job(folder=folder, manifest=wanted, units=units, pending=pending, lock=lock)
+    return Job(folder=folder, manifest=wanted, units=units, pending=pending, part=part, lock=lock)
 
 
 def _refuse_repeated(units: Sequence[Unit]) -> None:

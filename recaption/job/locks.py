@@ -5,6 +5,7 @@ import os
 import platform
 import re
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -16,13 +17,16 @@ from runtime.atomic import make_folder
 from runtime.errors import UserError
 from runtime.patience import takes_lock
 
+LEASE_SECONDS = 120.0
+"""How long a server of files may hold locks for a machine that vanished; NFS gives 90 s."""
+
 
 class JobLock:
     """Locks of one process on a job; they die with the process, however it dies.
 
-    A server of files may hold those of a machine that vanished; its name stands in the lock's file, and a person who
-    knows it to be dead deletes the file. Some file systems have no locks. There two processes may do the same work
-    twice; sidecars are whole or absent all the same.
+    A server of files may hold those of a machine that vanished for a while: locks of other machines are waited for. The
+    holder's name stands in the lock's file, and a person who knows it to be dead may delete the file. Some file systems
+    have no locks. There two processes may do the same work twice; sidecars are whole or absent all the same.
     """
 
     def __init__(self, folder: Path, part: Part):
@@ -48,17 +52,32 @@ class JobLock:
         file = path.open("a+")
         self._files.append(file)
         try:
-            taken = takes_lock(lambda: fcntl.lockf(file, kind | fcntl.LOCK_NB))
+            taken = takes_lock(lambda: fcntl.lockf(file, kind | fcntl.LOCK_NB)) or self._outlives(file, kind)
         except OSError as error:
             print(f"{path}: no locks here ({error}): see that no two processes caption one part", file=sys.stderr)
             return
         if not taken:
-            holder = _holder(path) or ", ".join(filter(None, map(_holder, self._held()))) or "a process unknown"
             fix = f"Wait for it, or stop it; if its machine is dead, delete {path}"
-            raise UserError(refusal, where=path.parent, found=holder, wanted="nobody", fix=fix)
+            raise UserError(refusal, where=path.parent, found=self._holders(path), wanted="nobody", fix=fix)
         file.truncate(0)
         if kind == fcntl.LOCK_EX:
             _sign(file)
+
+    def _outlives(self, file: TextIO, kind: int) -> bool:
+        """Tell whether a lock comes free while its server may still hold it for a machine that is gone."""
+        holders = self._holders(Path(file.name))
+        if f" on {platform.node()} " in holders:
+            return False
+        print(f"{file.name}: held by {holders}; waiting {LEASE_SECONDS:g} s at most", file=sys.stderr, flush=True)
+        deadline = time.monotonic() + LEASE_SECONDS
+        while time.monotonic() < deadline:
+            if takes_lock(lambda: fcntl.lockf(file, kind | fcntl.LOCK_NB)):
+                return True
+        return False
+
+    def _holders(self, path: Path) -> str:
+        """Return who holds a lock, or, where parts share it, who holds theirs."""
+        return _holder(path) or ", ".join(filter(None, map(_holder, self._held()))) or "a process unknown"
 
     def _refuse_other_cuts(self) -> None:
         """Raise UserError while parts of the job cut otherwise are at work: both would do the same units."""

@@ -1,15 +1,9 @@
 """Many processes fill one folder: the manifest that they agree on, parts, resume by one listing, one completion."""
 
 import dataclasses
-import errno
-import fcntl
 import json
 import re
 import shutil
-import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 
@@ -23,32 +17,9 @@ from recaption.job import manifest as job_manifest
 from recaption.job.folder import open_job
 from recaption.job.manifest import MANIFEST, describe_job, join_job, read_manifest
 from recaption.job.marks import UnitMark, finished_names, list_folder
-from runtime import patience
 from runtime.errors import UserError
 from runtime.json_files import read_object
 from tests.recaption.job.made_jobs import caption, config_of, finished_job, run, write_shards
-
-HOLD = """
-import sys
-from pathlib import Path
-from recaption.executors.partition import Part
-from recaption.job.locks import JobLock
-lock = JobLock(Path(sys.argv[1]), Part.parse(sys.argv[2]))
-print("held", flush=True)
-sys.stdin.read()
-"""
-
-
-@contextmanager
-def holding(folder: Path, part: str) -> Iterator[None]:
-    """Have another process hold a part's locks; it is killed at the end."""
-    command = [sys.executable, "-c", HOLD, str(folder), part]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
-        assert holder.stdout is not None and holder.stdout.readline() == "held\n"
-        try:
-            yield
-        finally:
-            holder.kill()
 
 
 @pytest.fixture
@@ -210,55 +181,6 @@ def test_a_job_that_made_nothing_leaves_its_folder_to_a_corrected_one(config: Re
     assert read_manifest(config.output_dir).shaped_by["prompt"] == "What?"
 
 
-@pytest.mark.parametrize(
-    ("held", "asked", "message"),
-    [
-        (
-            "0/1",
-            "0/1",
-            r"side: another process is writing to this run: found process \d+ on \S+ since .*delete \S+side/\.lock",
-        ),
-        ("1/4", "0/1", r"another process is writing to this run: found process \d+ on "),
-        ("0/1", "1/4", r"another process is writing to this run: found process \d+ on "),
-        ("1/4", "1/4", r"another process captions this part: found process \d+ on .*delete \S+job/parts/1-of-4\.lock"),
-        ("1/4", "1/8", r"part: the job is being captioned in 4 parts: found 1/8, wanted INDEX/4"),
-    ],
-)
-def test_one_process_a_part(
-    config: RecaptionConfig, held: str, asked: str, message: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(patience, "PATIENCE_SECONDS", 0.3)
-    with holding(config.output_dir, held), pytest.raises(UserError, match=message):
-        open_job(dataclasses.replace(config, part=asked))
-
-
-def test_other_parts_run_at_the_same_time_if_their_captions_are_alike(config: RecaptionConfig) -> None:
-    part = dataclasses.replace(config, part="2/4")
-    with holding(config.output_dir, "1/4"):
-        assert open_job(part).pending
-        # The others' manifest stays while they are at work, though nothing is captioned yet.
-        with pytest.raises(UserError, match="differing in 'prompt'"):
-            open_job(dataclasses.replace(part, prompt="What?", part="3/4"))
-
-
-def test_parts_may_be_cut_otherwise_once_the_first_have_ended(config: RecaptionConfig) -> None:
-    with holding(config.output_dir, "1/4"):
-        pass
-    assert [unit.name for unit in open_job(dataclasses.replace(config, part="1/2")).pending] == ["00001", "00003"]
-
-
-def test_a_file_system_without_locks_is_told_of(
-    config: RecaptionConfig, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def refuse(*_: object) -> None:
-        raise OSError(errno.ENOLCK, "No locks available")
-
-    monkeypatch.setattr(fcntl, "lockf", refuse)
-    assert len(open_job(dataclasses.replace(config, part="1/2")).pending) == 2
-    said = capsys.readouterr().err
-    assert "side/.lock: no locks here" in said and "see that no two processes caption one part" in said
-
-
 def test_a_part_removes_only_what_itself_left_half_written(config: RecaptionConfig) -> None:
     open_job(config).lock.close()
     for name in ("00000.parquet", "00001.parquet", "00001_stats.json"):
@@ -318,6 +240,31 @@ def test_a_mark_of_another_job_keeps_a_job_from_being_done(
     with pytest.raises(UserError, match="unit 00002 was captioned under another manifest"):
         job.finish()
     assert not done(config)
+
+
+def test_marks_that_a_file_system_shows_late_are_waited_for(
+    config: RecaptionConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = open_job(config)
+    list(caption(config, job.pending))
+    original, shown = job_folder.finished_names, iter([{"00000"}, {"00000", "00001"}])
+    monkeypatch.setattr(job_folder.time, "sleep", lambda _: None)
+    monkeypatch.setattr(job_folder, "finished_names", lambda folder: next(shown, None) or original(folder))
+    job.finish()
+    assert done(config)
+
+
+def test_a_job_whose_mark_vanished_does_not_end_as_if_all_were_well(
+    config: RecaptionConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(job_folder, "_LATE_SECONDS", 0.0)
+    job = open_job(config)
+    list(caption(config, job.pending))
+    (config.output_dir / "00003_stats.json").unlink()
+    with pytest.raises(OSError, match="00003 was captioned and has no mark: start the job again"):
+        job.finish()
+    job.lock.close()
+    assert run(config) == ["00003"] and done(config)
 
 
 def test_a_job_folder_may_be_moved(config: RecaptionConfig, tmp_path: Path) -> None:
