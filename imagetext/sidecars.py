@@ -32,6 +32,7 @@ __all__ = [
     "read_mark",
     "read_sidecar",
     "read_sidecar_table",
+    "rewrite_sidecar",
     "sidecar_fingerprint",
     "write_sidecar",
 ]
@@ -70,13 +71,16 @@ def write_sidecar(
     table = sidecar_table(rows, own_types or {}, path)
     mark = _mark_path(folder, shard_name)
     mark.unlink(missing_ok=True)
-    with atomic_path(path) as partial:
-        pyarrow.parquet.write_table(table, partial)
-        digest = hashlib.sha256(partial.read_bytes()).hexdigest()
-    statuses = Counter(table.column("status").to_pylist())
-    counts = {"count": len(rows), "status_dict": dict(sorted(statuses.items())), "parquet_sha256": digest}
-    write_json(mark, {**(facts or {}), **counts})
+    _write_table(table, path, mark, facts or {})
     return path
+
+
+def rewrite_sidecar(folder: Path, shard_name: str, table: pyarrow.Table, facts: Mapping[str, object]) -> None:
+    """Write a finished sidecar's table anew, then its mark: the one before with `facts` and counts of the new rows."""
+    before = read_mark(folder, shard_name)
+    mark = _mark_path(folder, shard_name)
+    mark.unlink()
+    _write_table(table, Path(folder) / f"{shard_name}.parquet", mark, {**before, **facts})
 
 
 def is_complete(folder: str | Path, shard_name: str) -> bool:
@@ -162,6 +166,15 @@ def read_mark(folder: str | Path, shard_name: str) -> dict[str, Any]:
     """Return what a finished sidecar's completion mark says; raise UserError where it is missing or damaged."""
     location = files.join(folder, f"{shard_name}_stats.json")
     return parse_object(files.read_bytes(location), location)
+
+
+def _write_table(table: pyarrow.Table, path: Path, mark: Path, facts: Mapping[str, object]) -> None:
+    with atomic_path(path) as partial:
+        pyarrow.parquet.write_table(table, partial)
+        digest = hashlib.sha256(partial.read_bytes()).hexdigest()
+    statuses = Counter(table.column("status").to_pylist())
+    counts = {"count": len(table), "status_dict": dict(sorted(statuses.items())), "parquet_sha256": digest}
+    write_json(mark, {**facts, **counts})
 
 
 def _check_keys(rows: Sequence[Mapping[str, object]], where: Path) -> None:

@@ -12,6 +12,7 @@ from recaption.comparison.config import CompareConfig
 from recaption.config import RecaptionConfig, StatusConfig, VerifyConfig
 from recaption.exchange.export_config import ExportConfig
 from recaption.exchange.import_config import ImportConfig
+from recaption.intake.config import IntakeConfig, TakedownConfig
 from recaption.planning.config import PlanConfig
 from recaption.report.config import ReportConfig
 from recaption.statistics.config import StatisticsConfig
@@ -28,6 +29,8 @@ VERBS = {
     "import": "Make sidecars for one's own shards of the captions published as Recap-DataComp-1B.",
     "statistics": "Measure captions beside those that rows came with: words, vocabulary, CLIP scores. RUN: a folder.",
     "report": "Write the page of a run: counts, words, flags, pictures before and after. RUN: a folder.",
+    "intake": "Look through an input first: duplicates, evaluation images, blocklists, flags. Then `run --intake`.",
+    "takedown": "Take listed rows out of finished sidecars and exports. FOLDER ...: runs, imports, exports.",
     "compare": "Set captioners side by side on the same pictures. A B ...: folders of runs, or YAML files of settings.",
     "agree": "Compare greedy captions of two captioners: equal, or parted at a tie of two tokens. RUN: a folder.",
     "audit": "Count supported, unsupported and missed claims: by scene graphs, or by a vision model. RUN: a folder.",
@@ -44,6 +47,8 @@ CONFIGS: dict[str, type[Any]] = {
     "agree": AgreeConfig,
     "audit": AuditConfig,
     "compare": CompareConfig,
+    "intake": IntakeConfig,
+    "takedown": TakedownConfig,
 }
 WORK = {
     "run": "recaption.verbs.run",
@@ -55,6 +60,8 @@ WORK = {
     "report": "recaption.report.verbs.report",
     "compare": "recaption.comparison.verbs.compare",
     "agree": "recaption.agreement.verb.agree",
+    "intake": "recaption.intake.running.intake",
+    "takedown": "recaption.intake.takedown.take_down",
     "audit": "recaption.audit.running.audit",
     "statistics": "recaption.statistics.verbs.statistics",
 }
@@ -70,6 +77,8 @@ RUN_FIELDS = {
 }
 """Fields that a first argument without a name is for: `verify RUN` is `verify --output_dir RUN`."""
 
+LIST_FIELDS = {"compare": "captioners", "takedown": "folders"}
+"""Fields that all first arguments without a name are for."""
 JOB_FIELDS = frozenset(field.name for field in fields(RecaptionConfig))
 
 
@@ -91,8 +100,8 @@ def spell_out(verb: str, argv: list[str]) -> list[str]:
     """Return a verb's arguments with the names and values that may be left out: `RUN` and `--json`."""
     if verb in RUN_FIELDS and argv and not argv[0].startswith("-"):
         argv = [f"--{RUN_FIELDS[verb]}", *argv]
-    if verb == "compare":
-        return _with_list("captioners", argv)
+    if verb in LIST_FIELDS:
+        return _with_list(LIST_FIELDS[verb], argv)
     if verb == "plan":
         return [_of_job(word) for word in argv]
     if verb in ("status", "statistics", "audit") and argv[-1:] == ["--json"]:

@@ -19,7 +19,7 @@ from runtime.errors import UserError
 Precision = Literal["fp32", "bf16"]
 
 PLACES_AND_WORKERS = (
-    "output_dir", "model", *INPUT_PLACES, "workers", "device", "engine", "executor", "part", "ray",
+    "output_dir", "model", *INPUT_PLACES, "workers", "device", "engine", "executor", "part", "ray", "intake",
     "openai", "vllm", "drift",
 )  # fmt: skip
 """Fields that may differ between two starts of one job; model and input are compared by content instead."""
@@ -52,6 +52,8 @@ class RecaptionConfig:
     pictures: Path | None = None
     """Folder that the image names of `conversations` are relative to, or that holds shards of these pictures."""
     columns: ColumnsConfig = field(default_factory=ColumnsConfig)
+    intake: Path | None = None
+    """Folder of `intake`, of the same input: duplicates are captioned once, unwanted rows not at all."""
     prompt: str = PAPER_PROMPT
     """What the captioner is asked: a text, in which {alt_text} stands for the row's own caption, or a name: @paper (the
     default, word for word), @conditioned (knows the row's own caption; sampled), @short, @detailed."""

@@ -41,6 +41,7 @@ def on_table(config: RecaptionConfig, table: Path, output_dir: Path, images_per_
         split=None,
         conversations=None,
         pictures=None,
+        intake=None,
         columns=ColumnsConfig(**{name: name for name in _COLUMNS}),
         output_dir=output_dir,
         images_per_unit=images_per_unit,

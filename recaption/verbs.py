@@ -3,11 +3,13 @@
 import json
 import time
 from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
 
 from recaption.config import RecaptionConfig, StatusConfig, VerifyConfig
 from recaption.engine.report import StageTotals, UnitReport
-from recaption.inputs.opening import open_units
 from recaption.inputs.units import Unit
+from recaption.intake.opening import units_of_job
 from recaption.job.folder import CONFIG, DONE, Job, open_job
 from recaption.job.manifest import read_manifest
 from recaption.job.marks import finished_names, read_marks
@@ -27,7 +29,9 @@ def run(config: RecaptionConfig) -> None:
     try:
         if not job.is_done():
             _caption(config, job)
-            job.finish()
+            job.finish(
+                None if config.intake is None else partial(_share_captions, config.output_dir, job, config.intake)
+            )
     finally:
         job.lock.close()
     _print_end(config, job)
@@ -48,7 +52,7 @@ def status(config: StatusConfig) -> None:
 
 def verify(config: VerifyConfig) -> None:
     """Compare every sidecar with its input and leave with exit code 1 when anything is wrong."""
-    units = open_units(_job_config(config))
+    units = units_of_job(_job_config(config))
     manifest = read_manifest(config.output_dir)
     num_problems = 0
     for problem in find_problems(config.output_dir, units, manifest, config.threads):
@@ -89,6 +93,13 @@ def _caption(config: RecaptionConfig, job: Job) -> None:
             )
     if num_rows:
         print(f"{label}: {totals.describe()}")
+
+
+def _share_captions(folder: Path, job: Job, intake: Path) -> None:
+    from recaption.intake.sharing import share_captions
+
+    num_shared = share_captions(folder, job.units, intake)
+    print(f"{num_shared} duplicates got the captions of the rows captioned in their stead")
 
 
 def _caption_units(config: RecaptionConfig, units: Sequence[Unit]) -> Iterator[UnitReport]:

@@ -7,7 +7,7 @@ by their marks alone, from one listing of the folder.
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,8 @@ from recaption.captioners.opening import identify_captioner
 from recaption.config import RecaptionConfig
 from recaption.engine.attempts import ATTEMPTS
 from recaption.executors.partition import Part
-from recaption.inputs.opening import open_units
 from recaption.inputs.units import Unit
+from recaption.intake.opening import units_of_job
 from recaption.job.locks import JobLock, one_at_a_time
 from recaption.job.manifest import MANIFEST, Manifest, describe_job, read_manifest, refuse_other, write_manifest
 from recaption.job.marks import (
@@ -67,14 +67,15 @@ class Job:
         """Return what the job's mark says, empty while there is none."""
         return read_object(self.folder / DONE) if self.is_done() else {}
 
-    def finish(self) -> None:
+    def finish(self, complete: Callable[[], None] | None = None) -> None:
         """Write the job's mark if every unit is finished, whoever finished it.
 
         Of several processes that end at the same time each lists the marks after its own last one, so that at least
         one sees all; when more do, they write the same facts. A process that did all alone waits for marks that other
         machines wrote and that its own shows late.
 
-        Raises OSError when a mark of the whole job does not come.
+        `complete` is called before that, with all sidecars there: what it does must be harmless when done twice. Raises
+        OSError when a mark of the whole job does not come.
         """
         names = [unit.name for unit in self.units]
         missing = set(names) - finished_names(self.folder)
@@ -86,6 +87,8 @@ class Job:
             raise OSError(f"{self.folder}: {min(missing)} was captioned and has no mark: start the job again")
         if missing:
             return
+        if complete is not None:
+            complete()
         marks = read_marks(self.folder, names)
         totals = summarise((_of_manifest(self.folder, mark, self.manifest) for mark in marks), now=time.time())
         facts = {
@@ -107,7 +110,7 @@ def open_job(config: RecaptionConfig) -> Job:
         UserError: when the folder's captions were shaped by other settings, model or versions, or its units made from
             another input, naming what differs; when another process captions the same.
     """
-    units, part, folder = open_units(config), Part.parse(config.part), config.output_dir
+    units, part, folder = units_of_job(config), Part.parse(config.part), config.output_dir
     _refuse_repeated(units)
     wanted = describe_job(config, identify_captioner(config), len(units))
     _refuse_other_captions(folder, wanted)

@@ -13,17 +13,21 @@ from collections.abc import Iterator, Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from imagetext.sidecars import read_mark, write_sidecar
+from imagetext.sidecars import read_mark, rewrite_sidecar, write_sidecar
 from recaption.inputs.units import SUCCESS, Unit
 from runtime.atomic import is_partial
 from runtime.errors import UserError
+
+if TYPE_CHECKING:
+    import pyarrow
 
 MARK_SUFFIX = "_stats.json"
 _PARQUET_SUFFIX = ".parquet"
 _NUM_READERS = 16
 """Marks read at a time: on a network file system each waits for its answer."""
+_REASONED = ["status", "error_message"]
 _REASONS_MAX = 20
 """Most reasons that one mark keeps."""
 _REASON_LENGTH_MAX = 120
@@ -129,6 +133,11 @@ def finish_unit(
         **(more_facts or {}),
     }
     write_sidecar(folder, unit.name, rows, own_types=unit.column_types(), facts=facts)
+
+
+def rewrite_unit(folder: Path, name: str, table: "pyarrow.Table") -> None:
+    """Write a finished unit's sidecar anew with other rows in the places of the old ones; its times and origin stay."""
+    rewrite_sidecar(folder, name, table, {"reasons": _count_reasons(table.select(_REASONED).to_pylist())})
 
 
 def read_unit_mark(folder: Path, name: str) -> UnitMark:

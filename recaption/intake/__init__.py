@@ -1,0 +1,1 @@
+"""What is known of pictures before they are captioned: duplicates, evaluation images, lists of what is not wanted."""
