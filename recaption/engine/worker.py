@@ -19,6 +19,7 @@ from recaption.engine.writing import Provenance, Writer
 from recaption.inputs.units import Unit
 from recaption.job.manifest import join_job
 from recaption.prompts import job_prompts, prompts_for
+from recaption.quality.canary import refuse_blind
 from recaption.quality.drift import DriftMonitor
 from recaption.quality.policy import RepairPolicy
 
@@ -76,6 +77,9 @@ def caption_stream(
             box=box,
         )
         stack.callback(writer.close)
+        box.enter("captioning")
+        units = refuse_blind(config, answering.captioner, units)
+        box.leave("captioning")
         loader = _loader(config, units, decoders, clock, box)
         stack.callback(loader.close)
         book = partial(book_captions, RepairPolicy(config))

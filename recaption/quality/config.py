@@ -48,6 +48,21 @@ class RepairConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CanaryConfig:
+    """Before a worker begins, its captioner is asked about a few pictures, whole, scattered and blank."""
+
+    pictures: int = 8
+    """Pictures asked about, three times each; the first of the input, unless some are known. Where the first unit has
+    fewer that differ, and with 0, nothing is asked."""
+    known: Path | None = None
+    """Folder of pictures with their captions beside them, NAME.txt: the captioner has to tell them apart."""
+
+    def __post_init__(self) -> None:
+        if self.pictures != 0 and self.pictures < 4:
+            raise UserError("out of range", where="canary.pictures", found=self.pictures, wanted="0, or 4 or more")
+
+
+@dataclass(frozen=True, kw_only=True)
 class DriftConfig:
     """Each unit is held against the run's first ones before it counts as finished."""
 

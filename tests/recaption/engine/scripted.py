@@ -20,6 +20,7 @@ from recaption.engine_config import EngineConfig
 from recaption.executors.local import caption_units
 from recaption.inputs.units import InputRow
 from recaption.job.manifest import describe_job, write_manifest
+from recaption.quality.config import CanaryConfig
 from tests.recaption.engine.pictures import name_of, png, prepare
 
 
@@ -157,6 +158,7 @@ def settings(output_dir: Path, *, workers: int = 1, **engine: Any) -> RecaptionC
         device="cpu",
         workers=workers,
         engine=EngineConfig(**{"supervised": False, "decode_processes": 0, **engine}),
+        canary=CanaryConfig(pictures=0),
     )
 
 
