@@ -46,6 +46,10 @@ class ClipEncoder:
         )
         return self._encode(self.model.encode_image, batches)
 
+    def encode_prepared(self, pictures: Float[Tensor, "images 3 size size"]) -> Float[Tensor, "images width"]:
+        """Return unit features, float32 on the CPU, of pictures that went through `preprocess` already."""
+        return self._encode(self.model.encode_image, iter([pictures]))
+
     def encode_texts(self, texts: Sequence[str], batch_size: int = 256) -> Float[Tensor, "texts width"]:
         """Return unit features, float32 on the CPU; texts beyond the context length are truncated."""
         batches = (

@@ -12,7 +12,7 @@ from recaption.input_config import INPUT_PLACES, check_one_input, refuse_part_as
 from recaption.inputs.table_columns import ColumnsConfig
 from recaption.job_config import ExecutorName, RayConfig, check_output_dir
 from recaption.named_prompts import check_prompts
-from recaption.quality.config import CanaryConfig, DriftConfig, RepairConfig
+from recaption.quality.config import CanaryConfig, ClipScoreConfig, DriftConfig, RepairConfig
 from runtime.device_name import DeviceName
 from runtime.errors import UserError
 
@@ -20,7 +20,7 @@ Precision = Literal["fp32", "bf16"]
 
 PLACES_AND_WORKERS = (
     "output_dir", "model", *INPUT_PLACES, "workers", "device", "engine", "executor", "part", "ray", "intake",
-    "openai", "vllm", "canary", "drift",
+    "openai", "vllm", "canary", "drift", "clip_score.model",
 )  # fmt: skip
 """Fields that may differ between two starts of one job; model and input are compared by content instead."""
 
@@ -85,6 +85,7 @@ class RecaptionConfig:
     script: str = "LATIN"
     """Script that captions are wanted in, as Unicode's names of letters begin: LATIN, CYRILLIC, ARABIC, HANGUL."""
     repair: RepairConfig = field(default_factory=RepairConfig)
+    clip_score: ClipScoreConfig = field(default_factory=ClipScoreConfig)
     canary: CanaryConfig = field(default_factory=CanaryConfig)
     drift: DriftConfig = field(default_factory=DriftConfig)
     engine: EngineConfig = field(default_factory=EngineConfig)

@@ -6,6 +6,8 @@ worker wrote last stays readable.
 
 import multiprocessing
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from multiprocessing.context import SpawnContext
 
 import numpy as np
@@ -32,6 +34,15 @@ class BlackBox:
     def leave(self, pulse: str) -> None:
         """Record that nothing is under way."""
         self._since[PULSES.index(pulse)] = 0.0
+
+    @contextmanager
+    def at(self, pulse: str) -> Iterator[None]:
+        """Record that something is under way while the block runs."""
+        self.enter(pulse)
+        try:
+            yield
+        finally:
+            self.leave(pulse)
 
     def seconds_at(self, pulse: str) -> float:
         """Return for how long something has not moved; 0 where nothing is under way."""

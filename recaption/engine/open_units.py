@@ -55,6 +55,10 @@ class OpenRow:
     """What each of the captions raises."""
     attempts: list[Attempt] = field(default_factory=list)
     """Everything the row was answered."""
+    features: Any = None
+    """A scorer's features of the picture, until the unit's captions are scored."""
+    scores: dict[str, float] = field(default_factory=dict)
+    """CLIP scores by sidecar column."""
     again: Again | None = None
     """How it is asked once more, since its captions have defects."""
     round: "tuple[OpenRow, ...]" = ()

@@ -11,6 +11,7 @@ STAGES = (
     "prefill",
     "decode",
     "captioning",
+    "scoring",
     "writing",
 )
 """Where time goes. Stages overlap: reading is one thread's, decoding and preprocessing are summed over the decode

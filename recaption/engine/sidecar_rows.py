@@ -56,6 +56,7 @@ def _success(row: OpenRow, captions: tuple[Caption, ...], caption_columns: Seque
         "finish_reason": caption.finish_reason,
         "num_tokens": caption.num_tokens,
         "mean_logprob": caption.mean_logprob,
+        **row.scores,
         "attempts": row.askings,
         "repairs": describe_attempts(row.attempts),
         "first_caption": None if first is caption else first.text,

@@ -33,9 +33,18 @@ class Stream:
     `items` may be iterated in another thread than the one that settles results.
     """
 
-    def __init__(self, loader: Loader, *, row_attempts: int, box: BlackBox, book: Book, share_again_max: float = 1.0):
+    def __init__(
+        self,
+        loader: Loader,
+        *,
+        row_attempts: int,
+        box: BlackBox,
+        book: Book,
+        share_again_max: float = 1.0,
+        on_hand_out: Callable[[OpenRow], None] | None = None,
+    ):
         self._loader, self._row_attempts, self._box, self._book = loader, row_attempts, box, book
-        self._share_again_max = share_again_max
+        self._share_again_max, self._on_hand_out = share_again_max, on_hand_out
         self._rounds: deque[tuple[OpenRow, ...]] = deque()
         self._lock = threading.Lock()
         self._units: list[OpenUnit] = []
@@ -191,6 +200,8 @@ class Stream:
         if row.index == 0:
             self._units.append(row.unit)
         row.unit.num_handed_out += 1
+        if self._on_hand_out is not None:
+            self._on_hand_out(row)
         if row.refusal is not None:
             row.fail(*row.refusal)
         return self._item(row)

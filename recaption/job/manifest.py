@@ -13,6 +13,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from recaption.captioners.identity import identify_model
 from recaption.config import PLACES_AND_WORKERS, RecaptionConfig
 from recaption.job.image_policy import identify_image_policy
 from recaption.prompts import identify_prompts
@@ -59,6 +60,8 @@ def describe_job(config: RecaptionConfig, captioner_id: str, num_units: int) -> 
         "image_policy": identify_image_policy(),
         "captioner_id": captioner_id,
     }
+    if config.clip_score.model is not None:
+        shaped_by["clip_scorer"] = identify_model(config.clip_score.model)
     prompt_id = identify_prompts(config)
     return Manifest(captioner_id=captioner_id, prompt_id=prompt_id, shaped_by=shaped_by, num_units=num_units)
 

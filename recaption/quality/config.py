@@ -93,3 +93,17 @@ class DriftConfig:
         for name in ("deviations", "share_tolerance", "length_tolerance", "score_tolerance"):
             if getattr(self, name) < 0:
                 raise UserError("out of range", where=f"drift.{name}", found=getattr(self, name), wanted=">= 0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipScoreConfig:
+    """Cosines of each picture with its old and its new caption, in the same pass: org_clip_score, re_clip_score."""
+
+    model: Path | None = None
+    """open_clip directory that scores; left out, nothing is scored. Captions are cut off at its context's length."""
+    batch_size: int = 64
+    """Pictures, or captions, encoded together."""
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1:
+            raise UserError("out of range", where="clip_score.batch_size", found=self.batch_size, wanted=">= 1")

@@ -1,5 +1,6 @@
 """What the page of a run tells: counts of all its rows from the marks, captions from some of its sidecars."""
 
+import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -65,7 +66,7 @@ def gather(config: ReportConfig) -> RunFacts:
     rows, num_units_read = _read_rows(config, names)
     has_manifest = (config.recaptions / MANIFEST).exists()
     return RunFacts(
-        totals=summarise(marks),
+        totals=summarise(marks, now=time.time()),
         marks=marks,
         manifest=read_manifest(config.recaptions) if has_manifest else None,
         done=(config.recaptions / DONE).exists(),
