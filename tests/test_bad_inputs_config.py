@@ -88,7 +88,7 @@ def test_a_finished_folder_with_another_config_is_refused(stage: str, good: Good
     ("command", "wanted"),
     [
         ("imagetext paint", "one of inspect, shuffle-sidecar"),
-        ("recaption paint", "one of run, status, verify"),
+        ("recaption paint", "one of run, plan, status, verify"),
         ("eval paint", "captions | captioner | clip | images | judges | lmms | collect | tables | report"),
     ],
 )

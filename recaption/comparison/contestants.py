@@ -1,5 +1,6 @@
 """Those who are compared, and their captions of the pictures drawn."""
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -91,17 +92,21 @@ def _units(config: CompareConfig) -> Sequence[Unit]:
     return open_units(load(RecaptionConfig, _settings_file(first), overrides=[_output(config, first), *places]))
 
 
+def _totals_of(place: Path) -> Totals:
+    return summarise(read_marks(place, sorted(finished_names(place))), now=time.time())
+
+
 def _contestant(config: CompareConfig, captioner: str, rows: Sequence[SampledRow], table: Path) -> Contestant:
     name, place = name_of(captioner), place_of(captioner)
     if place.is_dir():
         said = _taken(place, rows, config.column)
-        totals = summarise(read_marks(place, sorted(finished_names(place))))
+        totals = _totals_of(place)
         return Contestant(
             name=name, place=place, said=said, totals=totals, made_here=False, settings=_settings(_saved(place))
         )
     settings = _for_sample(config, place, table, name)
     said = _made(settings, config.column)
-    totals = summarise(read_marks(settings.output_dir, sorted(finished_names(settings.output_dir))))
+    totals = _totals_of(settings.output_dir)
     told = _settings(vars(settings))
     return Contestant(name=name, place=place, said=said, totals=totals, made_here=True, settings=told)
 

@@ -28,7 +28,7 @@ def sampled(key: str, sha256: str | None = None) -> SampledRow:
 
 def contestant(*texts: str | None) -> Contestant:
     said = {f"00000/{i}": Said(text=text, status="success" if text else "gave_up") for i, text in enumerate(texts)}
-    totals = summarise([])
+    totals = summarise([], now=0.0)
     return Contestant(name="x", place=Path("x"), said=said, totals=totals, made_here=True, settings="")
 
 

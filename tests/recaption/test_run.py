@@ -273,7 +273,7 @@ def test_photographs_of_all_kinds_get_their_rows(model: Path, tmp_path: Path) ->
     ("arguments", "exit_code", "said"),
     [
         (["--help"], 0, "usage: python -m recaption VERB"),
-        (["paint"], 2, "unknown verb: found paint, wanted one of run, status, verify, export, import"),
+        (["paint"], 2, "unknown verb: found paint, wanted one of run, plan, status, verify, export, import"),
         (["run", "--output_dir", "x", "--model", "m", "--shards", "s", "--colour", "red"], 2, "colour"),
         (["run", "--output_dir", "x", "--model", "m", "--shards", "nowhere"], 2, "nowhere"),
         (["status", "nowhere"], 2, "nowhere: no captioning job here"),
