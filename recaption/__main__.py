@@ -10,6 +10,7 @@ from recaption.agreement.config import AgreeConfig
 from recaption.audit.config import AuditConfig
 from recaption.comparison.config import CompareConfig
 from recaption.config import RecaptionConfig, StatusConfig, VerifyConfig
+from recaption.coverage.config import CoverageConfig
 from recaption.exchange.export_config import ExportConfig
 from recaption.exchange.import_config import ImportConfig
 from recaption.intake.config import IntakeConfig, TakedownConfig
@@ -27,6 +28,7 @@ VERBS = {
     "verify": "Check every sidecar of a job against its input. RUN: the job's folder.",
     "export": "Join finished captions with their pictures: as shards or a Hugging Face data set. RUN: a job's folder.",
     "import": "Make sidecars for one's own shards of the captions published as Recap-DataComp-1B.",
+    "coverage": "Say what an import came to: dead links, unmatched rows, versions, what survived. RUN: a folder.",
     "statistics": "Measure captions beside those that rows came with: words, vocabulary, CLIP scores. RUN: a folder.",
     "report": "Write the page of a run: counts, words, flags, pictures before and after. RUN: a folder.",
     "intake": "Look through an input first: duplicates, evaluation images, blocklists, flags. Then `run --intake`.",
@@ -42,6 +44,7 @@ CONFIGS: dict[str, type[Any]] = {
     "verify": VerifyConfig,
     "export": ExportConfig,
     "import": ImportConfig,
+    "coverage": CoverageConfig,
     "statistics": StatisticsConfig,
     "report": ReportConfig,
     "agree": AgreeConfig,
@@ -63,6 +66,7 @@ WORK = {
     "intake": "recaption.intake.running.intake",
     "takedown": "recaption.intake.takedown.take_down",
     "audit": "recaption.audit.running.audit",
+    "coverage": "recaption.coverage.verbs.coverage",
     "statistics": "recaption.statistics.verbs.statistics",
 }
 """Where each verb's function stands: imported only once its arguments are right, so that --help answers at once."""
@@ -74,6 +78,7 @@ RUN_FIELDS = {
     "report": "recaptions",
     "agree": "recaptions",
     "audit": "recaptions",
+    "coverage": "recaptions",
 }
 """Fields that a first argument without a name is for: `verify RUN` is `verify --output_dir RUN`."""
 
@@ -104,7 +109,7 @@ def spell_out(verb: str, argv: list[str]) -> list[str]:
         return _with_list(LIST_FIELDS[verb], argv)
     if verb == "plan":
         return [_of_job(word) for word in argv]
-    if verb in ("status", "statistics", "audit") and argv[-1:] == ["--json"]:
+    if verb in ("status", "statistics", "audit", "coverage") and argv[-1:] == ["--json"]:
         argv = [*argv, "true"]
     return argv
 

@@ -1,6 +1,7 @@
 """The published captions as sidecars of one's own shards: joined on the recorded sha256, every case counted."""
 
 import hashlib
+import json
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imagetext.sidecars import read_mark, read_sidecar_table
+from imagetext.sidecars import read_mark, read_sidecar_table, write_sidecar
 from recaption.__main__ import main
+from recaption.coverage.config import CoverageConfig
+from recaption.coverage.verbs import coverage
 from recaption.exchange import importing
 from recaption.exchange.byte_escapes import undo_byte_escapes
 from recaption.exchange.digest_index import DigestIndex
@@ -274,3 +277,30 @@ def test_the_command_line_imports(
     monkeypatch.setattr("sys.argv", ["recaption", "import", *(f"--{name}={place}" for name, place in places.items())])
     main()
     assert "matched 5" in capsys.readouterr().out
+
+
+def test_coverage_counts_every_case(web: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [own_row("90", "cat"), own_row("91", None), own_row("92", "cat", status="failed_to_resize")]
+    own_shard(web / "shards", 9, rows)
+    given = {"shards": str(web / "shards"), "published": str(web / "published")}
+    import_captions(ImportConfig(output_dir=web / "side", **given))
+    coverage(CoverageConfig(recaptions=web / "side"))
+    page = capsys.readouterr().out
+    found = json.loads((web / "side" / "job" / "coverage" / "coverage.json").read_text())
+    assert found["num_rows"] == 11 and found["num_shards"] == 4
+    assert found["dead_links"] == {"failed_to_download: HTTP 404": 1, "failed_to_resize: failed_to_resize": 1}
+    # 72 and 91 record no digest; "nobody's" is not published.
+    assert (found["num_without_digest"], found["num_unmatched"], found["num_matched"]) == (2, 1, 6)
+    # The placeholder is in two own rows, the cat in two with a picture.
+    assert found["num_repeated_digests"] == 2 and found["num_matched_by_several"] == 2 and found["num_same_url"] == 1
+    assert found["captions"] == {"re_caption": 5, TOPK: 3}
+    sets = {"re_caption": 3, f"re_caption + {TOPK}": 2, TOPK: 1, "none": 5}
+    assert found["caption_sets"] == sets and sum(sets.values()) == found["num_rows"]
+    assert (found["num_published_read"], found["num_published_matched"]) == (8, 7)
+    assert "| with a picture" in page and "failed_to_download: HTTP 404" in page
+
+
+def test_coverage_of_a_run_is_refused(tmp_path: Path) -> None:
+    write_sidecar(tmp_path / "side", "00000", [{"key": "0", "re_caption": "A boat."}])
+    with pytest.raises(UserError, match=r"no finished import of the published captions: found no done.json"):
+        coverage(CoverageConfig(recaptions=tmp_path / "side"))

@@ -1,0 +1,1 @@
+"""What of the published captions reached one's own copy of the pictures."""
