@@ -30,7 +30,18 @@ def test_workers_end_with_a_killed_job_and_the_next_start_completes_it(model: Pa
     for index in range(NUM_SHARDS):
         write_shard(shards, index, [row(index, place, jpeg(place)) for place in range(IMAGES_PER_SHARD)])
     command = [sys.executable, "-m", "recaption", "run", "--shards", str(shards), "--model", str(model)]
-    command += ["--output_dir", str(sidecars), "--workers", "2", "--batch_size", "4", "--device", "cpu"]
+    command += [
+        "--output_dir",
+        str(sidecars),
+        "--workers",
+        "2",
+        "--batch_size",
+        "4",
+        "--device",
+        "cpu",
+        "--canary.pictures",
+        "0",
+    ]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     wait_until((sidecars / "00000_stats.json").exists, "the first sidecar")
     # Two workers; the third is Python's resource tracker.
