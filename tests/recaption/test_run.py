@@ -232,7 +232,7 @@ def test_verify_notices_pictures_that_were_changed_under_their_names(
     (folder / "a.jpg").write_bytes(jpeg(2, (30, 30)))
     with pytest.raises(SystemExit, match="1"):
         verbs.verify(VerifyConfig(output_dir=tmp_path / "side"))
-    assert "00000: the input is not the one that was captioned" in capsys.readouterr().out
+    assert "00000_stats.json: the input is not the one that was captioned" in capsys.readouterr().out
 
 
 def test_verify_notices_a_shard_that_was_written_again(
@@ -244,7 +244,8 @@ def test_verify_notices_a_shard_that_was_written_again(
     with pytest.raises(SystemExit, match="1"):
         verbs.verify(VerifyConfig(output_dir=finished, shards=str(tmp_path / "moved")))
     said = capsys.readouterr().out
-    assert "00001: the input is not the one that was captioned" in said and "3 units checked, 1 problems" in said
+    assert "00001_stats.json: the input is not the one that was captioned" in said
+    assert "3 units checked, 1 problems" in said
 
 
 def test_moved_input_can_be_named(finished: Path, shards: Path, tmp_path: Path) -> None:
