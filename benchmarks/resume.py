@@ -33,7 +33,8 @@ since looking up the rows still to do costs them nothing."""
 
 _MIB = 1 << 20
 _NUM_PENDING = 10
-_LIMITS = "The bar: 5 s and 1 GB."
+_LIMITS = """\
+The bar: 5 s and 1 GB. Others who share the machine (Load, below) lengthen the seconds, not the CPU seconds."""
 
 
 @dataclass(frozen=True, kw_only=True)
