@@ -1,7 +1,7 @@
 """Run the measurements, all or one: `python -m benchmarks [--name loading] [--output docs/benchmarks/NAME.md]`."""
 
 import importlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -32,6 +32,11 @@ class BenchmarkConfig:
     """Times that each way takes its turn, after one that does not count."""
     size: Literal["full", "tiny"] = "full"
     """How much work a turn is: full takes up to a minute a measurement, tiny only shows that it runs."""
+    captioner: Path | None = None
+    """Published captioner that recaption begins with; none: that of runs/mini where it was trained here, else an
+    untrained one."""
+    vllm: Path | None = Path(".venv-vllm/bin/python")
+    """Python of the environment in which recaption finds vLLM; what `make setup-vllm` makes."""
     output: Path | None = None
     """File for the page, NAME in it standing for the measurement; none prints only."""
 
@@ -62,7 +67,10 @@ def _measured_page(name: str, config: BenchmarkConfig) -> str:
 
     torch.set_num_threads(1)
     measurement = importlib.import_module(f"benchmarks.{name}")
-    measured = measurement.measure(measurement.SIZES[config.size], config.repeats)
+    size = measurement.SIZES[config.size]
+    if name == "recaption":
+        size = replace(size, captioner=config.captioner, vllm=size.vllm and config.vllm)
+    measured = measurement.measure(size, config.repeats)
     return page.compose(name, measurement.ABOUT, measured, start=start, command=page.command_line())
 
 

@@ -25,6 +25,8 @@ class Result:
 
     name: str
     rates: tuple[float, ...]
+    core_seconds: tuple[float, ...] = ()
+    """Seconds of a core that an item took in each repeat: others on the machine lengthen them less than the time."""
 
 
 def timed(work: Callable[[], object]) -> float:
@@ -34,18 +36,28 @@ def timed(work: Callable[[], object]) -> float:
     return time.perf_counter() - began
 
 
-def race(contenders: Sequence[Contender], *, repeats: int) -> list[Result]:
+def race(
+    contenders: Sequence[Contender],
+    *,
+    repeats: int,
+    warm_up: bool = True,
+    core_seconds: Callable[[], float] = time.process_time,
+) -> list[Result]:
     """Let each contender run once unmeasured and then `repeats` times, in turns.
 
-    Turns, and every other round backwards: a machine that slows down meanwhile slows all of them alike.
+    Turns, and every other round backwards: a machine that slows down meanwhile slows all of them alike. `core_seconds`
+    tells what has been used so far by whoever does the work; this process alone, if not said.
     """
-    for contender in contenders:
+    for contender in contenders if warm_up else ():
         contender.seconds()
     rates: dict[str, list[float]] = {contender.name: [] for contender in contenders}
+    costs: dict[str, list[float]] = {contender.name: [] for contender in contenders}
     for repeat in range(repeats):
         for contender in contenders if repeat % 2 == 0 else reversed(contenders):
+            before = core_seconds()
             rates[contender.name].append(contender.num_items / contender.seconds())
-    return [Result(name=name, rates=tuple(values)) for name, values in rates.items()]
+            costs[contender.name].append((core_seconds() - before) / contender.num_items)
+    return [Result(name=name, rates=tuple(rates[name]), core_seconds=tuple(costs[name])) for name in rates]
 
 
 def table(results: Sequence[Result], *, unit: str) -> str:
@@ -59,6 +71,33 @@ def table(results: Sequence[Result], *, unit: str) -> str:
         ratios = [rate / other for rate, other in zip(result.rates, reference, strict=True)]
         rows.append([result.name, spread(result.rates, rate_text), spread(ratios, "{:.2f}".format)])
     return markdown_table(["way", f"{unit} / s", f"times {results[0].name}"], rows)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bar:
+    """How many times as fast as another a way should be."""
+
+    faster: str
+    slower: str
+    least: float
+
+
+def bars_table(results: Sequence[Result], bars: Sequence[Bar]) -> str:
+    """Return a Markdown table of ratios beside their bars: of rates, and of what items cost in seconds of a core.
+
+    Ratios are taken repeat by repeat. A bar holds by the median ratio of rates.
+    """
+    by_name = {result.name: result for result in results}
+    rows = []
+    for bar in bars:
+        fast, slow = by_name[bar.faster], by_name[bar.slower]
+        rates = [one / other for one, other in zip(fast.rates, slow.rates, strict=True)]
+        costs = [other / one for one, other in zip(fast.core_seconds, slow.core_seconds, strict=True)]
+        holds = "holds" if statistics.median(rates) >= bar.least else "SHORT"
+        ratios = [spread(values, "{:.2f}".format) for values in (rates, costs)]
+        rows.append([bar.faster, bar.slower, f">= {bar.least:g}", *ratios, holds])
+    columns = ["way", "beside", "bar", "times as fast", "by seconds of a core", ""]
+    return markdown_table(columns, rows)
 
 
 def spread(values: Sequence[float], show: Callable[[float], str]) -> str:

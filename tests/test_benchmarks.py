@@ -19,6 +19,7 @@ from benchmarks import (
     llava_orders,
     loading,
     loop,
+    mid_captioner,
     packing,
     packing_mix,
     page,
@@ -27,10 +28,12 @@ from benchmarks import (
     resume,
     text_tower,
 )
-from benchmarks.race import Contender, race, table
+from benchmarks.pictures import draw_pairs
+from benchmarks.race import Bar, Contender, Result, bars_table, race, table
 from benchmarks.transformer import Transformer, random_tokens
-from imagetext.conversations import read_conversations
+from imagetext.conversations import PAPER_PROMPT, read_conversations
 from imagetext.tokenizers import open_clip_tokenizer
+from llava_train.model import load_captioner
 from runtime.config import parse
 from runtime.hardware import ACCELERATORS
 
@@ -108,15 +111,41 @@ def test_the_loop_by_hand_ends_in_the_weights_of_fit() -> None:
 
 def test_recaption_compares_ways_that_say_the_same() -> None:
     measured = recaption.measure(recaption.SIZES["tiny"], repeats=1)
-    names = [
-        "generate, single images",
-        "generate, batches of 32",
-        "recaption, deterministic",
-        "recaption, as rows come",
+    ways = ["generate, single images", "generate, batches of 32", "recaption, deterministic", "recaption, as rows come"]
+    untrained, mid, beside_vllm = measured.split("\n## ")
+    for part, count in ((untrained, 4), (mid, 3)):
+        rows = [tuple(cell.strip() for cell in line.split("|")[1:-1]) for line in part.splitlines() if "|" in line]
+        assert [row[0] for row in rows if len(row) == 3][2:] == ways and f"{count} pictures." in part
+        assert all(bar[5] in ("holds", "SHORT") for bar in rows if len(bar) == 6 and bar[2].startswith(">="))
+        for way in ways[2:]:
+            assert f"Equal texts from `generate, batches of 32` and from {way}: {count} of {count}." in part
+    assert beside_vllm.endswith("Not measured: no environment with vLLM here (`make setup-vllm` makes it).")
+
+
+def test_bars_hold_by_the_median_ratio_of_rates() -> None:
+    results = [
+        Result(name="ours", rates=(6.0, 4.0, 9.0), core_seconds=(0.1, 0.1, 0.1)),
+        Result(name="theirs", rates=(2.0, 2.0, 3.0), core_seconds=(0.2, 0.3, 0.4)),
     ]
-    assert list(rates(measured)) == names
-    for way in ("deterministic", "as rows come"):
-        assert f"Equal texts from `generate` and from ours, {way}: 4 of 4." in measured
+    told = bars_table(results, [Bar(faster="ours", slower="theirs", least=least) for least in (3.0, 3.01)])
+    first, second = ([cell.strip() for cell in line.split("|")[1:-1]] for line in told.splitlines()[2:])
+    assert first == ["ours", "theirs", ">= 3", "3.00 (2.00 to 3.00)", "3.00 (2.00 to 4.00)", "holds"]
+    assert second[2:] == [">= 3.01", *first[3:5], "SHORT"]
+
+
+@pytest.mark.parametrize("shape", [mid_captioner.TINY])
+def test_the_captioner_of_middle_size_says_as_many_tokens_as_it_is_told(
+    tmp_path: Path, shape: mid_captioner.Shape
+) -> None:
+    lengths = [9, 1, 14, 6, 9, 11]
+    pixels = [mid_captioner.geometry(shape).prepare(pair.image) for pair in draw_pairs(len(lengths), 96, 72)]
+    folder = mid_captioner.write_mid_captioner(tmp_path, pixels, lengths, shape)
+    captioner = load_captioner(folder, device="cpu", precision=torch.float32)
+    said = captioner.answer_pixels(pixels, [PAPER_PROMPT] * 6, max_new_tokens=12, batch_size=4)
+    assert [len(answer.token_ids) for answer in said] == [9, 1, 12, 6, 9, 11]
+    assert [answer.finish_reason for answer in said] == ["stop", "stop", "length", "stop", "stop", "stop"]
+    with pytest.raises(ValueError, match="could not be solved"):
+        mid_captioner.write_mid_captioner(tmp_path, [pixels[0], pixels[0]], [3, 4], shape)
 
 
 def test_text_tower_compares_open_clip_s_way_with_ours() -> None:
