@@ -1,20 +1,13 @@
 """How much of two sources' joint vocabulary each source uses (the paper's statistic of section 4)."""
 
-import re
 from collections.abc import Iterable, Sequence
 
 import numpy as np
 from scipy.sparse import csr_matrix
 
+from imagetext.words import words_of
 from runtime import seeds
 from runtime.intervals import COVERAGE, Interval
-
-_WORD = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)?")
-
-
-def words_of(text: str) -> list[str]:
-    """Split a caption into lower-case words of letters; numbers and punctuation are none."""
-    return _WORD.findall(text.lower())
 
 
 def vocabulary_shares(first: Sequence[str], second: Sequence[str], replicates: int) -> tuple[Interval, Interval]:

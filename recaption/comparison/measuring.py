@@ -9,7 +9,7 @@ import numpy as np
 from imagetext.caption_flags.finding import defects_among, find_flags, in_order
 from imagetext.caption_flags.names import FLAGS
 from imagetext.statistics import distinct_ngram_share, num_words, split_words
-from imagetext.vocabulary import words_of
+from imagetext.words import words_of
 from recaption.audit.captions import AuditItem
 from recaption.comparison.contestants import Bout, Contestant, Said
 from recaption.inputs.units import SUCCESS

@@ -10,7 +10,7 @@ import numpy as np
 from imagetext.caption_flags.finding import defects_among
 from imagetext.sidecars import RECAPTION_COLUMN
 from imagetext.statistics import num_words
-from imagetext.vocabulary import words_of
+from imagetext.words import words_of
 from recaption.inputs.units import SUCCESS
 
 FAILED_HERE = ("failed_to_decode", "failed_to_caption", "gave_up")

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from imagetext.statistics import LengthStatistics, distinct_ngram_share, length_of, num_words, split_words
-from imagetext.vocabulary import word_shares, words_of
+from imagetext.vocabulary import word_shares
+from imagetext.words import words_of
 from runtime import seeds
 from runtime.intervals import Interval, mean_interval
 
