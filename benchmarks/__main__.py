@@ -10,8 +10,8 @@ from runtime.entry import run_entry
 from runtime.errors import UserError
 
 Name = Literal[
-    "all", "loading", "attention", "text_tower", "allocator", "loop", "recaption", "packing", "llava_step",
-    "conversation_index", "resume", "caption_flags",
+    "all", "loading", "attention", "text_tower", "allocator", "loop", "recaption", "recaption_gpu", "packing",
+    "llava_step", "conversation_index", "resume", "caption_flags",
 ]  # fmt: skip
 PLACEHOLDER = "NAME"
 DESCRIPTION = """Measure our ways beside others, in one run: loading (beside webdataset), attention (plain and fused, on

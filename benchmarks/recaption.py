@@ -24,7 +24,8 @@ order of arrival, which run until their longest answer ends. All have their mode
 The captioner of middle size has random weights but for its output layer, which is solved for so that it says about each
 picture as many tokens as the first captioner did: every way runs the same published directory, none is told when to
 stop. vLLM runs in its own environment, there too ours from tar to parquet and its own `generate` from the same tar to
-texts in memory, both engines with the same settings, without compiled graphs."""
+texts in memory, both engines with the same settings, without compiled graphs, and without caches of pictures and
+prompts, since a turn repeats the pictures of the one before."""
 
 TRAINED = Path("runs/mini/captioner/main/export")
 """The captioner of the miniature web, where it was trained here."""

@@ -88,6 +88,9 @@ class _Offline:
             kv_cache_memory_bytes=int(settings.kv_cache_gib * 2**30),
             enforce_eager=settings.eager,
             limit_mm_per_prompt={"image": 1},
+            # Turns repeat the same pictures, which a job never does: caches would answer for the engine.
+            mm_processor_cache_gb=0,
+            enable_prefix_caching=False,
         )
         self._sampling: Any = SamplingParams(temperature=0.0, max_tokens=max_new_tokens)
         self._prompt = chat_prompt(AutoProcessor.from_pretrained(model))

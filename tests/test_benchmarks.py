@@ -32,7 +32,7 @@ from benchmarks.pictures import draw_pairs
 from benchmarks.race import Bar, Contender, Result, bars_table, race, table
 from benchmarks.transformer import Transformer, random_tokens
 from imagetext.conversations import PAPER_PROMPT, read_conversations
-from imagetext.tokenizers import open_clip_tokenizer
+from imagetext.tokenizers import TextTokenizer, open_clip_tokenizer
 from llava_train.model import load_captioner
 from runtime.config import parse
 from runtime.hardware import ACCELERATORS
@@ -49,7 +49,11 @@ def test_ways_take_turns_and_ratios_are_taken_repeat_by_repeat() -> None:
     seconds = {"slow": iter([9.0, 2.0, 4.0]), "fast": iter([9.0, 1.0, 1.0])}
 
     def contender(name: str) -> Contender:
-        return Contender(name=name, seconds=lambda: order.append(name) or next(seconds[name]), num_items=10)
+        def turn() -> float:
+            order.append(name)
+            return next(seconds[name])
+
+        return Contender(name=name, seconds=turn, num_items=10)
 
     results = race([contender("slow"), contender("fast")], repeats=2)
     assert order == ["slow", "fast", "slow", "fast", "fast", "slow"]
@@ -72,7 +76,7 @@ def test_loading_compares_three_ways_over_the_same_samples(tmp_path: Path) -> No
     assert their_rows == sorted(row.tolist() for batch in ours for row in batch.token_ids)
 
 
-def _tokenizer() -> object:
+def _tokenizer() -> TextTokenizer:
     return open_clip_tokenizer(loading._TOKENIZER, loading._CONTEXT_TOKENS)
 
 
@@ -96,9 +100,9 @@ def test_loop_compares_an_update_with_one_by_hand() -> None:
 
 
 def test_the_loop_by_hand_ends_in_the_weights_of_fit() -> None:
-    built: list[nn.Module] = []
+    built: list[nn.Linear] = []
 
-    def build() -> nn.Module:
+    def build() -> nn.Linear:
         built.append(nn.Linear(4, 4))
         return built[-1]
 

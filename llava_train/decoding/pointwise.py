@@ -1,8 +1,12 @@
 """The steps between products: a norm, a turn by position, and a gate; on a GPU each is one kernel."""
 
 import shutil
+import sysconfig
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Float
@@ -12,6 +16,7 @@ from torch.nn.functional import rms_norm
 Norm = Callable[[Tensor, Tensor, float], Tensor]
 Turn = Callable[[Tensor, Tensor, Tensor], Tensor]
 Gate = Callable[[Tensor], Tensor]
+Step = TypeVar("Step", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True)
@@ -82,15 +87,23 @@ def pointwise_for(device: torch.device, dtype: torch.dtype) -> Pointwise:
     On a CPU compiling takes half a minute and saves nothing that a measurement shows: products and attention take the
     time there.
     """
-    if device.type == "cuda" and _can_compile():
+    if device.type == "cuda":
         # Triton rounds sums like torch's own kernels; only the passes over memory are fewer.
-        return Pointwise(norm=norm, turn=torch.compile(turn, dynamic=True), gate=torch.compile(gate, dynamic=True))
+        return Pointwise(norm=norm, turn=in_one_kernel(turn), gate=in_one_kernel(gate))
     if rounds_as_published(device, dtype):
         return Pointwise(norm=norm_stepwise, turn=turn_stepwise, gate=gate)
     return Pointwise(norm=norm, turn=turn, gate=gate)
 
 
+def in_one_kernel(step: Step) -> Step:
+    """Return a step on a GPU compiled, where that is possible here; otherwise as it is."""
+    return torch.compile(step, dynamic=True) if _can_compile() else step
+
+
+@cache
 def _can_compile() -> bool:
+    """Tell whether Triton is here, and the C compiler and Python's headers that it builds its launchers with."""
     from torch.utils._triton import has_triton
 
-    return has_triton() and any(shutil.which(name) for name in ("cc", "gcc", "clang"))
+    headers = Path(sysconfig.get_path("include"), "Python.h")
+    return has_triton() and headers.is_file() and any(shutil.which(name) for name in ("cc", "gcc", "clang"))

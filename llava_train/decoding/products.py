@@ -1,10 +1,14 @@
 """Products with a layer's weights: in the compute type, or in 8-bit floats with a scale for every row and column."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
+
+from llava_train.decoding.pointwise import in_one_kernel
 
 FP8 = torch.float8_e4m3fn
 FP8_MAX = torch.finfo(FP8).max
@@ -52,7 +56,7 @@ class Fp8Product:
 
     def __call__(self, inputs: Float[Tensor, "rows in"]) -> Float[Tensor, "rows out"]:
         """Return the product, in the inputs' type."""
-        rounded, scale = to_fp8(inputs)
+        rounded, scale = _compiled_to_fp8()(inputs)
         product = torch._scaled_mm(
             rounded, self.weight.t(), scale_a=scale, scale_b=self.scale, out_dtype=inputs.dtype, use_fast_accum=True
         )
@@ -75,6 +79,12 @@ def to_fp8(matrix: Float[Tensor, "rows columns"]) -> tuple[Tensor, Float[Tensor,
     """Return a matrix in 8-bit floats and each row's scale, by which it is multiplied to give the row back."""
     scale = matrix.abs().amax(dim=-1, keepdim=True).float().clamp(min=1e-12) / FP8_MAX
     return (matrix.float() / scale).clamp(-FP8_MAX, FP8_MAX).to(FP8), scale
+
+
+@cache
+def _compiled_to_fp8() -> Callable[[Tensor], tuple[Tensor, Tensor]]:
+    """Return `to_fp8` as it runs fastest: step by step it would read and write a prompt's activations six times."""
+    return in_one_kernel(to_fp8)
 
 
 def fp8_is_offered(device: torch.device) -> bool:

@@ -55,6 +55,8 @@ class GraphSteps:
 
     def _record(self) -> None:
         """Record one step. Nothing is recorded by running it but what it will do; warming up does run it."""
+        # What was recorded before may still be running, over a cache that has moved since.
+        torch.cuda.current_stream().synchronize()
         self._graph = None
         self._recorded_length = self._cache.length
         done = self._state.done.clone()
@@ -74,6 +76,7 @@ def record(work: Callable[[], None]) -> torch.cuda.CUDAGraph:
             work()
     torch.cuda.current_stream().wait_stream(beside)
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
+    # Only this thread must leave the GPU alone meanwhile: others may be sending pictures.
+    with torch.cuda.graph(graph, capture_error_mode="thread_local"):
         work()
     return graph
