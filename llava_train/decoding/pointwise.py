@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 from jaxtyping import Float
@@ -97,7 +97,7 @@ def pointwise_for(device: torch.device, dtype: torch.dtype) -> Pointwise:
 
 def in_one_kernel(step: Step) -> Step:
     """Return a step on a GPU compiled, where that is possible here; otherwise as it is."""
-    return torch.compile(step, dynamic=True) if _can_compile() else step
+    return cast(Step, torch.compile(step, dynamic=True)) if _can_compile() else step
 
 
 @cache
