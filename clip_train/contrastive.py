@@ -77,7 +77,8 @@ def normalise_images(
     shape = (1, 3, 1, 1)
     offset = torch.tensor(mean, device=images.device).view(shape)
     spread = torch.tensor(std, device=images.device).view(shape)
-    return (images.float() / 255 - offset) / spread
+    # In one buffer: three more of a batch's size cost more than the arithmetic. A copy, where pixels are floats already.
+    return images.to(torch.float32, copy=True).div_(255).sub_(offset).div_(spread)
 
 
 @contextmanager
