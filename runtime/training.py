@@ -52,28 +52,31 @@ class Training:
         sums = compute_gradients(
             self.engine, self._task, microbatches, seed=self._seed, step=step, batch_size=self._config.batch_size
         )
-        stopping, values, grad_norm = self._read(sums, self.engine.gradient_norm(), stop)
+        stopping, values, shares, grad_norm = self._read(sums, self.engine.gradient_norm(), stop)
         if math.isfinite(values["loss"]) and (grad_norm is None or math.isfinite(grad_norm)):
             grad_norm = self.engine.step(self.learning_rate(step), grad_norm)
         if grad_norm is None or not (math.isfinite(values["loss"]) and math.isfinite(grad_norm)):
             self._refuse(step, microbatches, sums, values["loss"] / sums.count, grad_norm)
         if self.ema is not None:
             self.ema.update()
-        self.window.add(values, sums.count, grad_norm)
+        self.window.add(values, sums.count, grad_norm, shares)
         return stopping
 
     def _read(
         self, sums: UpdateSums, grad_norm: Tensor | None, stop: bool
-    ) -> tuple[bool, dict[str, float], float | None]:
+    ) -> tuple[bool, dict[str, float], dict[str, tuple[float, float]], float | None]:
         """Bring an update's numbers to the host in one copy, summed over ranks (the gradient norm is alike on all)."""
         loss = torch.stack(sums.totals).sum()
-        numbers = torch.stack([value.detach().double() for value in (loss, *sums.metrics.values())])
+        apart = [value for pair in sums.shares.values() for value in pair]
+        numbers = torch.stack([value.detach().double() for value in (loss, *sums.metrics.values(), *apart)])
         flagged = torch.cat([numbers, numbers.new_tensor([float(stop)])])
         summed = self.engine.sum_over_ranks(flagged)
         known = [] if grad_norm is None else [grad_norm.double().reshape(1)]
         *values, stops = torch.cat([*known, summed]).tolist()
         norm = values.pop(0) if known else None
-        return stops > 0, dict(zip(("loss", *sums.metrics), values)), norm
+        names = ("loss", *sums.metrics)
+        pairs = zip(values[len(names) :: 2], values[len(names) + 1 :: 2], strict=True)
+        return stops > 0, dict(zip(names, values)), dict(zip(sums.shares, pairs, strict=True)), norm
 
     def _refuse(
         self, step: int, microbatches: Sequence[Any], sums: UpdateSums, loss: float, grad_norm: float | None
