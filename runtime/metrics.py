@@ -12,6 +12,8 @@ class Window:
     """Sums since the last line of metrics; part of the checkpoint, so that a resumed run writes the same lines."""
 
     def __init__(self) -> None:
+        self.refused_updates = 0
+        """Updates of the whole run that were not taken."""
         self._open()
 
     def _open(self) -> None:
@@ -38,13 +40,19 @@ class Window:
         self._grad_norms += grad_norm
         self._updates += 1
 
-    def close(self) -> dict[str, float]:
-        """Return the averages (sums over counts, and the mean gradient norm) and start afresh."""
-        averages = {name: value / self._count for name, value in self._sums.items()}
+    def close(self) -> dict[str, int | float]:
+        """Return the averages (sums over counts, and the mean gradient norm) and start afresh.
+
+        Of updates that were taken; without any there are no averages.
+        """
+        refused = {"refused_updates": self.refused_updates} if self.refused_updates else {}
+        if not self._updates:
+            return {**refused}
+        averages: dict[str, int | float] = {name: value / self._count for name, value in self._sums.items()}
         averages |= {name: value / number for name, (value, number) in self._shares.items() if number}
         averages["grad_norm"] = self._grad_norms / self._updates
         self._open()
-        return averages
+        return averages | refused
 
     def state_dict(self) -> dict[str, Any]:
         """Return the open window as plain types."""
@@ -54,6 +62,7 @@ class Window:
             "count": self._count,
             "grad_norms": self._grad_norms,
             "updates": self._updates,
+            "refused_updates": self.refused_updates,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -61,6 +70,7 @@ class Window:
         self._sums, self._count = dict(state["sums"]), state["count"]
         self._shares = dict(state.get("shares", {}))
         self._grad_norms, self._updates = state["grad_norms"], state["updates"]
+        self.refused_updates = state.get("refused_updates", 0)
 
 
 class JsonLines:
