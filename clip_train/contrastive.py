@@ -3,29 +3,34 @@
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import torch
-from jaxtyping import Float, Num
+from jaxtyping import Float, Int64, Num
 from open_clip.model import CLIP
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import cross_entropy, normalize
 
 from clip_train.architecture import MAX_LOGIT_SCALE
+from clip_train.losses import SLICE_PAIRS, PairFeatures, sigmoid_rows, softmax_rows
 from clip_train.text_tower import encode_text
 from imagetext.loader import ImageTextBatch
 from runtime.device import attention_implementation
+from runtime.seeds import derive
 from runtime.task import LossSum
+
+LossName = Literal["softmax", "sigmoid"]
 
 
 def contrastive_loss(
     images: Float[Tensor, "batch width"], texts: Float[Tensor, "batch width"], logit_scale: Float[Tensor, ""]
-) -> LossSum:
+) -> tuple[LossSum, Float[Tensor, " batch"]]:
     """Return CLIP's symmetric softmax loss (Radford et al. 2021, figure 3), summed over the batch, in float32.
 
     Both inputs have unit rows; `logit_scale` is the factor itself, not its logarithm. The metrics count how often the
-    right partner scores highest.
+    right partner scores highest; the second result is each sample's part of the loss, detached. For batches whose
+    scores fit into memory; `loss_of_rows` computes the same of larger ones.
     """
     logits = logit_scale.float() * images.float() @ texts.float().T
     partners = torch.arange(len(logits), device=logits.device)
@@ -36,15 +41,58 @@ def contrastive_loss(
         "text_to_image_accuracy": (logits.argmax(dim=0) == partners).sum().float(),
         "logit_scale": logit_scale.detach().float() * len(logits),
     }
-    return LossSum(total=(image_to_text + text_to_image) / 2, metrics=metrics)
+    with torch.no_grad():
+        by_row = sum(cross_entropy(one, partners, reduction="none") for one in (logits, logits.T)) / 2
+    return LossSum(total=(image_to_text + text_to_image) / 2, metrics=metrics), cast(Tensor, by_row)
+
+
+def loss_of_rows(pairs: PairFeatures, rows: slice, loss: LossName) -> tuple[LossSum, Float[Tensor, " rows"]]:
+    """Return some rows' part of a loss over a global batch, and each row's share of it, detached.
+
+    The parts of all rows sum up to `contrastive_loss`, and for the sigmoid loss to SigLIP's before its division by the
+    batch size.
+    """
+    first, identities = rows.start, pairs.identities
+    num_rows = rows.stop - rows.start
+    metrics = {"logit_scale": pairs.scale.detach().float() * num_rows}
+    if loss == "sigmoid":
+        assert pairs.bias is not None, "the sigmoid loss is trained with a bias"
+        found = sigmoid_rows(
+            pairs.images[rows], pairs.texts, pairs.scale, pairs.bias, first=first, identities=identities
+        )
+        metrics |= {
+            "image_to_text_accuracy": found.correct.sum().float(),
+            "logit_bias": pairs.bias.detach().float() * num_rows,
+        }
+        return LossSum(total=found.total, metrics=metrics), found.by_row
+    image_to_text = softmax_rows(pairs.images[rows], pairs.texts, pairs.scale, first=first, identities=identities)
+    text_to_image = softmax_rows(pairs.texts[rows], pairs.images, pairs.scale, first=first, identities=identities)
+    metrics |= {
+        "image_to_text_accuracy": image_to_text.correct.sum().float(),
+        "text_to_image_accuracy": text_to_image.correct.sum().float(),
+    }
+    total = (image_to_text.total + text_to_image.total) / 2
+    return LossSum(total=total, metrics=metrics), (image_to_text.by_row + text_to_image.by_row) / 2
 
 
 class ContrastiveTask:
     """Train a CLIP on ImageTextBatches; the loss couples all samples of a global batch."""
 
-    def __init__(self, image_mean: Sequence[float], image_std: Sequence[float]):
+    def __init__(
+        self,
+        image_mean: Sequence[float],
+        image_std: Sequence[float],
+        *,
+        loss: LossName = "softmax",
+        duplicates_are_negatives: bool = True,
+        sources: Sequence[str] = (),
+    ):
+        """`sources` are the caption sources whose losses are logged apart."""
         self.image_mean = tuple(image_mean)
         self.image_std = tuple(image_std)
+        self._loss: LossName = loss
+        self._duplicates_are_negatives = duplicates_are_negatives
+        self._sources = tuple(sources)
 
     def count(self, batch: ImageTextBatch) -> int:
         """Return the number of samples."""
@@ -53,21 +101,82 @@ class ContrastiveTask:
     def features(
         self, model: nn.Module, batch: ImageTextBatch, step: int, generator: torch.Generator
     ) -> dict[str, Tensor]:
-        """Return unit image and text features and the logit scale."""
+        """Return unit image and text features, the logit scale, and what the loss and its log must know of each row."""
         images = normalise_images(batch.images, self.image_mean, self.image_std)
         clip = cast(CLIP, model)
         with attention_kernels(images.device):
             image_features = clip.encode_image(images)
             text_features = encode_text(clip, batch.token_ids, batch.token_lengths)
-        return {
-            "images": normalize(image_features.float(), dim=-1),
-            "texts": normalize(text_features.float(), dim=-1),
-            "logit_scale": clip.logit_scale.float().exp(),
+        features = {
+            "images": _unit(image_features),
+            "texts": _unit(text_features),
+            "logit_scale": _at_least_float32(clip.logit_scale).exp(),
+            **self._facts(batch, images.device),
         }
+        if clip.logit_bias is not None:
+            features["logit_bias"] = _at_least_float32(clip.logit_bias)
+        return features
 
-    def coupled_loss(self, features: dict[str, Tensor], step: int) -> LossSum:
-        """Return the contrastive loss of the global batch."""
-        return contrastive_loss(features["images"], features["texts"], features["logit_scale"])
+    def coupled_loss(self, features: dict[str, Tensor], step: int, mine: slice) -> LossSum:
+        """Return the contrastive loss of this rank's rows against the global batch."""
+        num_rows = len(features["images"])
+        identities = features.get("identities")
+        is_whole = mine == slice(0, num_rows) and num_rows**2 <= SLICE_PAIRS
+        if is_whole and identities is None and self._loss == "softmax":
+            # Half the products of the general form, which computes each direction for itself.
+            sums, by_row = contrastive_loss(features["images"], features["texts"], features["logit_scale"])
+        else:
+            pairs = PairFeatures(
+                images=features["images"],
+                texts=features["texts"],
+                scale=features["logit_scale"],
+                bias=features.get("logit_bias"),
+                identities=identities,
+            )
+            sums, by_row = loss_of_rows(pairs, mine, self._loss)
+        return LossSum(total=sums.total, metrics=sums.metrics, shares=self._by_source(features, mine, by_row))
+
+    def _facts(self, batch: ImageTextBatch, device: torch.device) -> dict[str, Tensor]:
+        facts = {}
+        if self._sources:
+            numbers = [self._sources.index(source) for source in batch.sources]
+            facts["sources"] = torch.tensor(numbers, dtype=torch.int64, device=device)
+            facts["lengths"] = batch.token_lengths
+            facts["truncated"] = batch.truncated.to(torch.int64)
+        if not self._duplicates_are_negatives:
+            facts["identities"] = _identities(batch).to(device)
+        return facts
+
+    def _by_source(
+        self, features: Mapping[str, Tensor], mine: slice, by_row: Float[Tensor, " rows"]
+    ) -> dict[str, tuple[Tensor, Tensor]]:
+        """Return each caption source's loss, realised share, tokens a caption and share of cut-off captions."""
+        shares: dict[str, tuple[Tensor, Tensor]] = {}
+        if not self._sources:
+            return shares
+        sources, lengths, truncated = (features[name][mine] for name in ("sources", "lengths", "truncated"))
+        for number, source in enumerate(self._sources):
+            chosen = (sources == number).float()
+            count = chosen.sum()
+            shares[f"share/{source}"] = (count, torch.full_like(count, len(chosen)))
+            shares[f"loss/{source}"] = ((by_row.float() * chosen).sum(), count)
+            shares[f"tokens/{source}"] = ((lengths * chosen).sum(), count)
+            shares[f"truncated/{source}"] = ((truncated * chosen).sum(), count)
+        return shares
+
+
+def _identities(batch: ImageTextBatch) -> Int64[Tensor, "batch 2"]:
+    assert batch.image_ids is not None, "the loader numbers pictures"
+    captions = torch.tensor([derive(text) for text in batch.texts], dtype=torch.int64)
+    return torch.stack([batch.image_ids.cpu(), captions], dim=1)
+
+
+def _at_least_float32(tensor: Tensor) -> Tensor:
+    return tensor if tensor.dtype == torch.float64 else tensor.float()
+
+
+def _unit(features: Float[Tensor, "batch width"]) -> Float[Tensor, "batch width"]:
+    return normalize(_at_least_float32(features), dim=-1)
 
 
 def normalise_images(
@@ -77,7 +186,8 @@ def normalise_images(
     shape = (1, 3, 1, 1)
     offset = torch.tensor(mean, device=images.device).view(shape)
     spread = torch.tensor(std, device=images.device).view(shape)
-    return (images.float() / 255 - offset) / spread
+    # In one buffer: three more of a batch's size cost more than the arithmetic.
+    return images.to(torch.float32, copy=True).div_(255).sub_(offset).div_(spread)
 
 
 @contextmanager

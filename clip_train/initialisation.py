@@ -1,4 +1,4 @@
-"""Initial weights that suit towers as narrow as the miniature's."""
+"""Initial weights, of the miniature's narrow towers and of the paper's."""
 
 from typing import Any
 
@@ -6,8 +6,8 @@ import torch
 from open_clip.model import CLIP
 from torch import Tensor, nn
 
-TOKEN_EMBEDDING_STD = 0.1
-"""Spread of initial token embeddings: open_clip's 0.02 suits widths of 512 and more."""
+NARROW_TOKEN_STD, WIDE_TOKEN_STD = 0.1, 0.02
+"""Spread of initial token embeddings: open_clip's 0.02 suits widths of 384 and more."""
 
 WORD_STD = 0.01
 """Spread of initial token embeddings in a tower that starts as a bag of words. Small, because AdamW moves every weight
@@ -24,8 +24,8 @@ holds; before it little, so that words reach the last block as they are."""
 
 
 @torch.no_grad()
-def initialise(model: CLIP) -> None:
-    """Draw initial weights that suit narrow towers.
+def initialise(model: CLIP, token_std: float) -> None:
+    """Draw initial weights of blocks and token embeddings.
 
     open_clip leaves its vision tower at PyTorch's defaults, which its "custom" attention block replaces by a much
     larger spread; here every block starts as open_clip's own text blocks do.
@@ -36,7 +36,7 @@ def initialise(model: CLIP) -> None:
         assert isinstance(module, nn.ModuleList)
         for block in module:
             _initialise_block(block, num_layers=len(module))
-    nn.init.normal_(model.token_embedding.weight, std=TOKEN_EMBEDDING_STD)
+    nn.init.normal_(model.token_embedding.weight, std=token_std)
 
 
 @torch.no_grad()

@@ -1,14 +1,12 @@
 """Which CLIP models there are, by name. Data only."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
+from clip_train.model_files import ModelFile, model_names, read_model_file
+from clip_train.normalisation import IMAGENET_MEAN, IMAGENET_STD, OPENAI_MEAN, OPENAI_STD
 from runtime.errors import UserError
-
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""Image normalisation of the paper's CLIP (the CLIPA code base)."""
-OPENAI_MEAN, OPENAI_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
-"""Image normalisation of OpenAI's CLIP, which captioners and text encoders are taken from."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +63,21 @@ class ModelPreset:
     image_mean: tuple[float, float, float] = IMAGENET_MEAN
     image_std: tuple[float, float, float] = IMAGENET_STD
 
+    @property
+    def strips_end(self) -> bool:
+        """Tell whether the token that ends a text is taken off again: no, it is what these models pool."""
+        return False
+
+    @property
+    def preprocess_cfg(self) -> Mapping[str, Any]:
+        """Return open_clip's `preprocess_cfg`: shortest side to size, central square, bicubic as in training."""
+        return {
+            "mean": list(self.image_mean),
+            "std": list(self.image_std),
+            "interpolation": "bicubic",
+            "resize_mode": "shortest",
+        }
+
 
 _EMBED_DIM = 128
 
@@ -95,7 +108,17 @@ MODELS: dict[str, ModelPreset] = {
 
 
 def find_preset(name: str) -> ModelPreset:
-    """Return a model's preset; raise UserError naming the models there are."""
+    """Return a miniature model; raise UserError naming the models there are."""
     if name not in MODELS:
-        raise UserError("unknown model", where="model", found=name, wanted=f"one of {', '.join(MODELS)}")
+        raise UserError(
+            "unknown model", where="model", found=name, wanted=f"one of {', '.join([*MODELS, *model_names()])}"
+        )
     return MODELS[name]
+
+
+def find_model(name: str) -> ModelPreset | ModelFile:
+    """Return a miniature model, or one of a file: by its name in `configs/clip/models/`, or its path.
+
+    Raises UserError naming the models there are.
+    """
+    return (None if name in MODELS else read_model_file(name)) or find_preset(name)

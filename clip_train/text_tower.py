@@ -1,5 +1,6 @@
 """What a text tower computes in training: `CLIP.encode_text` without padding and without what pooling throws away."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -9,20 +10,35 @@ from open_clip.transformer import CustomResidualAttentionBlock
 from torch import Tensor
 from torch.nn.functional import linear, scaled_dot_product_attention
 
+_POOLS_THE_END = ("eos", "argmax")
+"""open_clip's names for pooling the end: by its id, or as the highest id of all."""
+
 
 def encode_text(
     model: CLIP, token_ids: Int64[Tensor, "batch tokens"], lengths: Int64[Tensor, " batch"]
 ) -> Float[Tensor, "batch width"]:
-    """Return `model.encode_text(token_ids)` of a causal tower that pools each text's end, at a fraction of the cost.
+    """Return `model.encode_text(token_ids)`; of a causal tower that pools each text's end at a fraction of the cost.
 
     Nothing up to the end of a text sees the padding after it, and in the last block only the end is asked for: its
-    query and its MLP are computed there alone. `lengths` count the tokens up to and with the end.
+    query and its MLP are computed there alone. `lengths` count the tokens up to and with the end. The released
+    Recap-CLIP's towers see all slots and pool the last, so that padding is part of what they compute.
     """
-    if not len(token_ids):
+    if not len(token_ids) or sees_padding(model):
         return model.encode_text(token_ids)
     groups = group_by_length(lengths)
     features = [_encode_columns(model, token_ids[rows, : int(lengths[rows].max())], lengths[rows]) for rows in groups]
     return torch.cat(features)[torch.cat(groups).argsort()]
+
+
+def sees_padding(model: CLIP) -> bool:
+    """Tell whether the slots after a text's end change its features."""
+    return model.attn_mask is None or model.text_pool_type not in _POOLS_THE_END
+
+
+def config_sees_padding(text_config: Mapping[str, Any]) -> bool:
+    """Tell the same of a model that is not built, by open_clip's `text_cfg`."""
+    pools_the_end = text_config.get("pool_type", "argmax") in _POOLS_THE_END
+    return bool(text_config.get("no_causal_mask")) or not pools_the_end
 
 
 def group_by_length(lengths: Int64[Tensor, " batch"]) -> list[Int64[Tensor, " _"]]:

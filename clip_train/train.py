@@ -1,5 +1,6 @@
-"""Train one CLIP from a config to an export."""
+"""Train one CLIP, in one stage or two, from a config to an export."""
 
+import shutil
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -8,60 +9,123 @@ import numpy as np
 from PIL import Image
 
 from clip_train.architecture import build_model, model_config
-from clip_train.config import ClipTrainConfig
+from clip_train.compute import ClipCost
+from clip_train.config import OPENAI_TOKENIZER, ClipTrainConfig
 from clip_train.contrastive import ContrastiveTask, bound_logit_scale
 from clip_train.export import export_model
-from clip_train.presets import find_preset
-from clip_train.text import read_tokenizer, train_tokenizer
+from clip_train.presets import ModelPreset, find_model
+from clip_train.starting import start_from
+from clip_train.text import copy_tokenizer, open_tokenizer, train_tokenizer
 from imagetext.loader import MixedLoader
+from imagetext.samples import ORIGINAL
 from imagetext.shards import list_shards, read_shard
 from imagetext.sidecars import read_sidecar
 from imagetext.stream import DataConfig
 from imagetext.tokenizers import TextTokenizer
 from imagetext.transforms import random_resized_crop
+from runtime.atomic import atomic_directory
 from runtime.launch import have_made_once, is_main_process
 from runtime.loop import fit
-from runtime.run import Run
+from runtime.run import NOT_IDENTITY, Run
+
+TOKENIZER_FOLDER = "tokenizer"
+"""Where a run keeps its tokenizer."""
+_STAGE_EXCLUDES = (*NOT_IDENTITY, "plan")
+_LOOP_PLACES = ("device", "wandb", "checkpoint_every_updates", "keep_last")
+_FINETUNE_PLACES = tuple(f"finetune.loop.{name}" for name in _LOOP_PLACES)
 
 
 def train(config: ClipTrainConfig) -> None:
     """Train the model that the config describes; continues a run that was stopped, leaves a finished one alone."""
-    run = Run.open(config.output_dir, config)
+    if config.finetune is None:
+        train_stage(config)
+        return
+    run = Run.open(config.output_dir, config, identity_excludes=(*NOT_IDENTITY, "plan", *_FINETUNE_PLACES))
     if run.finished():
         return
-    preset = find_preset(config.model)
-    tokenizer_folder = run.folder / "tokenizer"
-    captions = tokenizer_captions(config.tokenizer_data or config.data)
-    make = partial(train_tokenizer, tokenizer_folder, preset, captions, config.vocab_size)
-    have_made_once(tokenizer_folder, make)
-    tokenizer = read_tokenizer(tokenizer_folder, config.context_length)
+    first, second = config.stages()
+    train_stage(first)
+    before = Run.open(first.output_dir, first, identity_excludes=_STAGE_EXCLUDES)
+    train_stage(second, after=before)
+    after = Run.open(second.output_dir, second, identity_excludes=_STAGE_EXCLUDES)
+    if is_main_process():
+        with atomic_directory(run.export) as partial:
+            shutil.copytree(after.export, partial, dirs_exist_ok=True)
+    run.finish(stages={"pretrain": before.facts(), "finetune": after.facts()})
+
+
+def train_stage(config: ClipTrainConfig, after: Run | None = None) -> None:
+    """Train one stage, from the weights and with the tokenizer of the stage before it where there is one."""
+    run = Run.open(config.output_dir, config, identity_excludes=_STAGE_EXCLUDES)
+    if run.finished():
+        return
+    preset = find_model(config.model)
+    tokenizer_folder = after.folder / TOKENIZER_FOLDER if after else have_tokenizer(config, run)
+    read = open_tokenizer(
+        tokenizer_folder if config.tokenizer != OPENAI_TOKENIZER else None, preset, config.context_length
+    )
     architecture = model_config(
         preset,
         image_size_px=config.image_size_px,
-        vocab_size=tokenizer.vocab_size,
+        vocab_size=read.tokenizer.vocab_size,
         context_length=config.context_length,
+        end_id=read.end_id,
+        own_tokenizer=read.folder is not None,
+        sigmoid=config.loss == "sigmoid",
     )
-    source = build_source(config, tokenizer)
+    model = build_model(architecture, config.seed, narrow=isinstance(preset, ModelPreset))
+    weights = config.start_from if after is None else after.export
+    if weights is not None:
+        start_from(model, weights)
+    source = build_source(config, read.tokenizer)
     result = fit(
-        task=ContrastiveTask(preset.image_mean, preset.image_std),
-        model=build_model(architecture, config.seed),
+        task=build_task(config),
+        model=model,
         source=source,
         config=config.loop,
         run=run,
         seed=config.seed,
         learning_rate_multipliers=config.learning_rate_multipliers,
+        workload=ClipCost(architecture).workload,
         on_update=bound_logit_scale,
     )
     if is_main_process():
-        export_model(result.model, preset, architecture, tokenizer_folder, run.export)
+        export_model(result.model, preset, architecture, read.folder, run.export)
     run.finish(num_updates=result.num_updates, metrics=result.metrics, audit=source.audit())
+
+
+def have_tokenizer(config: ClipTrainConfig, run: Run) -> Path | None:
+    """Return the folder of the run's tokenizer, once it is there; None for the one that open_clip brings."""
+    if config.tokenizer == OPENAI_TOKENIZER:
+        return None
+    folder = run.folder / TOKENIZER_FOLDER
+    if config.tokenizer is None:
+        captions = tokenizer_captions(config.tokenizer_data or config.data)
+        make = partial(train_tokenizer, folder, find_model(config.model), captions, config.vocab_size)
+    else:
+        make = partial(copy_tokenizer, Path(config.tokenizer), folder)
+    have_made_once(folder, make)
+    return folder
+
+
+def build_task(config: ClipTrainConfig) -> ContrastiveTask:
+    """Return the loss of a stage."""
+    preprocess = find_model(config.model).preprocess_cfg
+    return ContrastiveTask(
+        preprocess["mean"],
+        preprocess["std"],
+        loss=config.loss,
+        duplicates_are_negatives=config.duplicates_are_negatives,
+        sources=(ORIGINAL, *config.mix.others),
+    )
 
 
 def build_source(config: ClipTrainConfig, tokenizer: TextTokenizer) -> MixedLoader:
     """Return the run's batches: random resized crops with chosen captions."""
+    resampling = Image.Resampling[find_model(config.model).preprocess_cfg["interpolation"].upper()]
 
     def crop(image: Image.Image, generator: np.random.Generator) -> np.ndarray:
-        return random_resized_crop(image, config.image_size_px, generator, config.crop_area_min)
+        return random_resized_crop(image, config.image_size_px, generator, config.crop_area_min, resampling)
 
     return MixedLoader(
         data=config.data,

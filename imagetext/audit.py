@@ -25,6 +25,8 @@ class Served:
     skipped: str | None = None
     """Reason for which the sample left a hole."""
     source: str = ""
+    text: str = ""
+    """The caption that was chosen."""
     fallback: bool = False
     num_words: int = 0
     num_tokens: int = 0
@@ -45,8 +47,8 @@ class _SourceCounts:
 class Audit:
     """Count drawn, distinct and skipped samples, and shares, lengths and truncation of each caption source.
 
-    The fingerprint adds up (mod 2^64) a digest of each sample's position, key and caption source: it does not depend on
-    ranks or workers, and the fingerprints of two halves of a run add up to that of the whole.
+    The fingerprint adds up (mod 2^64) a digest of each sample's position, key, caption source and caption: it does not
+    depend on ranks or workers, and the fingerprints of two halves of a run add up to that of the whole.
     """
 
     num_samples: int
@@ -71,7 +73,7 @@ class Audit:
         self.drawn += len(served)
         self._seen[[one.ordinal for one in served]] = True
         for one in served:
-            digest = derive(one.position, one.key, one.source)
+            digest = derive(one.position, one.key, one.source, one.text)
             self._fingerprint = (self._fingerprint + digest) % (1 << _FINGERPRINT_BITS)
             if one.skipped is not None:
                 self.skipped[one.skipped] += 1

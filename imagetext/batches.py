@@ -1,5 +1,6 @@
 """One microbatch made from its positions: read, choose a caption, decode, transform, tokenize."""
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -13,10 +14,11 @@ from imagetext.audit import Served
 from imagetext.decode import DecodeError, decode
 from imagetext.mix import CaptionMix, Choice
 from imagetext.order import Location
+from imagetext.samples import Sample
 from imagetext.stream import SampleStream
 from imagetext.token_cache import CachedTokenizer
 from imagetext.tokenizers import TextTokenizer
-from runtime.seeds import numpy_generator
+from runtime.seeds import derive, numpy_generator
 
 Transform = Callable[[Image.Image, np.random.Generator], np.ndarray]
 """From an RGB image and its own randomness to `channel height width`, uint8 or float, one shape for all images."""
@@ -39,6 +41,8 @@ class ImageTextBatch:
     """Which caption source or recipe each text is."""
     texts: tuple[str, ...]
     """The chosen captions, untokenized."""
+    image_ids: Int64[Tensor, " batch"] | None = None
+    """Numbers that are equal for pictures that were one download, or have the same bytes."""
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -48,6 +52,7 @@ class ImageTextBatch:
 class _Decoded:
     key: str
     captions: Mapping[str, str]
+    image_id: int
     pixels: np.ndarray
     """Decoded image, `height width channel`, uint8."""
 
@@ -58,6 +63,7 @@ class _Drawn:
     position: int
     key: str
     choice: Choice
+    image_id: int
     pixels: np.ndarray
     """Transformed image."""
 
@@ -99,7 +105,7 @@ class BatchMaker:
         choice = self._mix.choose(decoded.captions, decoded.key, location.epoch, position)
         generator = numpy_generator(self._seed, "transform", location.epoch, decoded.key)
         pixels = self._transform(Image.fromarray(decoded.pixels), generator)
-        return _Drawn(location, position, decoded.key, choice, pixels)
+        return _Drawn(location, position, decoded.key, choice, decoded.image_id, pixels)
 
     def _decode(self, location: Location) -> _Decoded:
         ordinal = self.stream.ordinal(location)
@@ -108,7 +114,7 @@ class BatchMaker:
             return kept
         sample = self.stream.read(location)
         pixels = np.asarray(decode(sample.image, self.stream.config.max_pixels))
-        decoded = _Decoded(sample.qualified_key, sample.captions, pixels)
+        decoded = _Decoded(sample.qualified_key, sample.captions, _image_id(sample), pixels)
         if pixels.nbytes <= self._bytes_left:
             self._bytes_left -= pixels.nbytes
             self._decoded[ordinal] = decoded
@@ -127,6 +133,7 @@ class BatchMaker:
             truncated=tokens.truncated,
             sources=tuple(one.choice.source for one in drawn),
             texts=texts,
+            image_ids=torch.tensor([one.image_id for one in drawn], dtype=torch.int64),
         )
 
     def _served(self, drawn: Sequence[_Drawn], batch: ImageTextBatch) -> list[Served]:
@@ -137,6 +144,7 @@ class BatchMaker:
                 ordinal=self.stream.ordinal(one.location),
                 key=one.key,
                 source=one.choice.source,
+                text=one.choice.text,
                 fallback=one.choice.fallback,
                 num_words=len(one.choice.text.split()),
                 num_tokens=num_tokens,
@@ -144,3 +152,9 @@ class BatchMaker:
             )
             for one, num_tokens, cut in zip(drawn, lengths, truncated, strict=True)
         ]
+
+
+def _image_id(sample: Sample) -> int:
+    # The recorded digest is the download's: a picture that was fetched twice may have been encoded anew.
+    digest = sample.sha256 or hashlib.blake2b(sample.image, digest_size=8).hexdigest()
+    return derive(digest)

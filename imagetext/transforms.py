@@ -38,11 +38,15 @@ def pad_to_square(image: Image.Image, size_px: int, fill: tuple[int, int, int] =
 
 
 def random_resized_crop(
-    image: Image.Image, size_px: int, generator: np.random.Generator, area_min: float = CROP_AREA_MIN_SHARE
+    image: Image.Image,
+    size_px: int,
+    generator: np.random.Generator,
+    area_min: float = CROP_AREA_MIN_SHARE,
+    resampling: Image.Resampling = Image.Resampling.BICUBIC,
 ) -> Pixels:
     """Cut a random box of `area_min` to all of the area, aspect ratio 3/4 to 4/3, and resize it (Inception crop)."""
     box = random_crop_box(image.size, generator, area_min)
-    return _pixels(image.resize((size_px, size_px), Image.Resampling.BICUBIC, box=box))
+    return _pixels(image.resize((size_px, size_px), resampling, box=box))
 
 
 def center_crop_flip(image: Image.Image, size_px: int, generator: np.random.Generator, flip: bool) -> Pixels:

@@ -1,5 +1,6 @@
 """Failures that end a command in one clear line."""
 
+from collections.abc import Sequence
 from typing import Any
 
 _UNSET: Any = object()
@@ -24,7 +25,21 @@ class UserError(ValueError):
 
 
 class NonFiniteError(RuntimeError):
-    """Refuse an update whose loss or gradient is not finite; the message names the step and the samples' keys."""
+    """Refuse an update whose loss or gradient is not finite, or whose loss is above the limit.
+
+    The message names the step and some of the samples; `keys` are all of them.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        loss: float = float("nan"),
+        grad_norm: float | None = None,
+        keys: Sequence[str] = (),
+    ):
+        self.loss, self.grad_norm, self.keys = loss, grad_norm, tuple(keys)
+        super().__init__(message)
 
 
 def _one_line(what: str, where: str | None, found: object, wanted: object, fix: str | None) -> str:

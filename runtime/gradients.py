@@ -20,6 +20,8 @@ class UpdateSums:
     """Summed loss of each microbatch (one entry in all when the loss couples them)."""
     metrics: dict[str, Tensor]
     """Summed metrics of this rank."""
+    shares: dict[str, tuple[Tensor, Tensor]]
+    """This rank's sums that have counts of their own, with those."""
     count: int
     """What to divide by: the count over all microbatches and ranks."""
 
@@ -68,6 +70,7 @@ def _independent(forward: _Forward, count: int) -> UpdateSums:
     divisor = count / forward.engine.world_size
     totals: list[Tensor] = []
     metrics: dict[str, Tensor] = {}
+    shares: dict[str, tuple[Tensor, Tensor]] = {}
     for index in range(len(forward.batches)):
         with forward.engine.gradients_shared(forward.is_last(index)):
             sums: LossSum = forward(index)
@@ -75,24 +78,28 @@ def _independent(forward: _Forward, count: int) -> UpdateSums:
         totals.append(sums.total.detach())
         for name, value in sums.metrics.items():
             metrics[name] = metrics[name] + value if name in metrics else value
-    return UpdateSums(totals=totals, metrics=metrics, count=count)
+        for name, (value, number) in sums.shares.items():
+            before = shares.get(name, (0.0, 0.0))
+            shares[name] = before[0] + value, before[1] + number
+    return UpdateSums(totals=totals, metrics=metrics, shares=shares, count=count)
 
 
 def _coupled(forward: _Forward, task: CoupledTask, count: int) -> UpdateSums:
     """Differentiate a coupled loss exactly, holding one microbatch's graph at a time (GradCache, Gao et al. 2021).
 
-    Features first; then the loss of the whole global batch and its gradient with respect to them, on every rank alike;
-    then each microbatch again with a graph, its features pulled along that gradient. One microbatch keeps its graph and
-    runs once.
+    Features first; then this rank's part of the loss over the whole global batch and the gradient with respect to all
+    features, summed over ranks; then each microbatch again with a graph, its features pulled along that gradient. One
+    microbatch keeps its graph and runs once.
     """
     engine, alone = forward.engine, len(forward.batches) == 1
     held = []
     for index in range(len(forward.batches)):
         with torch.set_grad_enabled(alone):
             held.append(forward(index))
-    leaves, starts = _gather(engine, held)
-    sums = task.coupled_loss(leaves, forward.step)
-    pulls = _pull(sums.total.float() / count, leaves)
+    leaves, starts, mine = _gather(engine, held)
+    sums = task.coupled_loss(leaves, forward.step, mine)
+    pulls = _pull(_at_least_float32(sums.total) / count, leaves)
+    pulls = {name: engine.sum_over_ranks(pull.contiguous()) for name, pull in pulls.items()}
     for index, features in enumerate(held):
         with engine.gradients_shared(forward.is_last(index)):
             again = features if alone else forward(index)
@@ -100,22 +107,25 @@ def _coupled(forward: _Forward, task: CoupledTask, count: int) -> UpdateSums:
             engine.backward(share * engine.world_size)
         for name in starts:
             starts[name] += len(features[name])
-    # Every rank computed the same loss of the same global batch; the sum over ranks must hold it once.
-    once = float(engine.rank == 0)
-    metrics = {name: value * once for name, value in sums.metrics.items()}
-    return UpdateSums(totals=[sums.total.detach() * once], metrics=metrics, count=count)
+    return UpdateSums(totals=[sums.total.detach()], metrics=dict(sums.metrics), shares=dict(sums.shares), count=count)
 
 
-def _gather(engine: Engine, held: Sequence[dict[str, Tensor]]) -> tuple[dict[str, Tensor], dict[str, int]]:
-    """Return the global batch's features as graph leaves, and where this rank's rows begin in each."""
-    leaves, starts = {}, {}
+def _gather(engine: Engine, held: Sequence[dict[str, Tensor]]) -> tuple[dict[str, Tensor], dict[str, int], slice]:
+    """Return the global batch's features as graph leaves, where this rank's rows begin in each, and which they are."""
+    leaves, starts, mine = {}, {}, slice(0, 0)
     for name, example in held[0].items():
         if example.ndim == 0:
             rows = example.detach()
         else:
-            rows, starts[name] = engine.gather_rows(torch.cat([features[name].detach() for features in held]))
-        leaves[name] = rows.float().requires_grad_() if rows.is_floating_point() else rows
-    return leaves, starts
+            own = torch.cat([features[name].detach() for features in held])
+            rows, starts[name] = engine.gather_rows(own)
+            mine = slice(starts[name], starts[name] + len(own))
+        leaves[name] = _at_least_float32(rows).requires_grad_() if rows.is_floating_point() else rows
+    return leaves, starts, mine
+
+
+def _at_least_float32(tensor: Tensor) -> Tensor:
+    return tensor if tensor.dtype == torch.float64 else tensor.float()
 
 
 def _pull(loss: Tensor, leaves: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -133,7 +143,7 @@ def _surrogate(
     """
     parts = []
     for name, pull in pulls.items():
-        feature = features[name].float()
+        feature = _at_least_float32(features[name])
         if feature.ndim == 0:
             parts.append(feature * pull * float(is_first))
         else:

@@ -14,7 +14,7 @@ from runtime.errors import UserError
 from runtime.launch import is_main_process
 from runtime.loop_config import LoopConfig
 from runtime.metrics import JsonLines
-from runtime.run import METRICS_FILE, SPEED_FILE, Run
+from runtime.run import METRICS_FILE, REFUSED_FILE, SPEED_FILE, Run
 from runtime.source import BatchSource, CountingSource
 from runtime.training import Training
 
@@ -48,7 +48,7 @@ class Keeper:
         if self._checkpoint is not None:
             self._restore(training, checkpoints.load_state(self._checkpoint, training.engine.rank))
         if is_main_process():
-            for name in (METRICS_FILE, SPEED_FILE):
+            for name in (METRICS_FILE, SPEED_FILE, REFUSED_FILE):
                 JsonLines(self._run.folder / name).truncate(update)
         training.engine.wait_for_all()
         return update

@@ -9,11 +9,13 @@ from torch import nn
 from runtime.checkpoints import tied_once, write_weights
 from runtime.ema import Ema
 from runtime.engine import Engine
+from runtime.errors import NonFiniteError
 from runtime.heldout import Heldout, heldout_loss
 from runtime.keeper import Keeper
 from runtime.launch import is_main_process
 from runtime.loop_config import LoopConfig
 from runtime.recorder import Recorder, Workload
+from runtime.refusals import Refusals
 from runtime.run import Run
 from runtime.source import BatchSource
 from runtime.stop_signal import EXIT_TERMINATED, StopSignal
@@ -73,7 +75,7 @@ def fit(  # noqa: PLR0913 (the whole of what training needs, each named at the c
 
     Killed at any moment and started again, the run continues and ends as the undisturbed one would have. SIGTERM
     saves a checkpoint and leaves with exit code 143. Raises NonFiniteError before the update that a non-finite loss
-    or gradient would spoil, UserError when the run's data or model changed.
+    or gradient would spoil, once more than `max_refused_updates` are; UserError when the run's data or model changed.
 
     The seconds of `heldout` and `on_update` count in no rate; `workload` says what the others are rates of.
     """
@@ -81,6 +83,7 @@ def fit(  # noqa: PLR0913 (the whole of what training needs, each named at the c
     keeper.restore_weights(model)
     training = Training(task, model, config, seed, learning_rate_multipliers or {})
     start = keeper.resume(training)
+    refusals = Refusals(run, config, training)
 
     def measure(update: int) -> Mapping[str, int | float]:
         found: dict[str, int | float] = {}
@@ -94,7 +97,11 @@ def fit(  # noqa: PLR0913 (the whole of what training needs, each named at the c
         updates = source.updates(start, rank=training.engine.rank, world_size=training.engine.world_size)
         for step in range(start, config.num_updates):
             microbatches = recorder.timed_next(updates)
-            stopping = recorder.measured(lambda: training.update(step, microbatches, stop=stop.received))  # noqa: B023
+            try:
+                stopping = recorder.measured(lambda: training.update(step, microbatches, stop=stop.received))  # noqa: B023
+            except NonFiniteError as refusal:
+                refusals.bear(step + 1, refusal)
+                stopping = False
             extra = recorder.apart(lambda: measure(step + 1))  # noqa: B023
             recorder.after_update(step + 1, extra)
             if stopping or keeper.is_due(step + 1):

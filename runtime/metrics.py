@@ -12,42 +12,65 @@ class Window:
     """Sums since the last line of metrics; part of the checkpoint, so that a resumed run writes the same lines."""
 
     def __init__(self) -> None:
+        self.refused_updates = 0
+        """Updates of the whole run that were not taken."""
         self._open()
 
     def _open(self) -> None:
         self._sums: dict[str, float] = {}
+        self._shares: dict[str, tuple[float, float]] = {}
         self._count = 0
         self._grad_norms = 0.0
         self._updates = 0
 
-    def add(self, sums: Mapping[str, float], count: int, grad_norm: float) -> None:
-        """Add one update's sums over all ranks."""
+    def add(
+        self,
+        sums: Mapping[str, float],
+        count: int,
+        grad_norm: float,
+        shares: Mapping[str, tuple[float, float]] | None = None,
+    ) -> None:
+        """Add one update's sums over all ranks; those in `shares` come with counts of their own."""
+        for name, (value, number) in (shares or {}).items():
+            before = self._shares.get(name, (0.0, 0.0))
+            self._shares[name] = before[0] + value, before[1] + number
         for name, value in sums.items():
             self._sums[name] = self._sums.get(name, 0.0) + value
         self._count += count
         self._grad_norms += grad_norm
         self._updates += 1
 
-    def close(self) -> dict[str, float]:
-        """Return the averages (sums over counts, and the mean gradient norm) and start afresh."""
-        averages = {name: value / self._count for name, value in self._sums.items()}
+    def close(self) -> dict[str, int | float]:
+        """Return the averages (sums over counts, and the mean gradient norm) and start afresh.
+
+        Of updates that were taken; without any there are no averages.
+        """
+        refused = {"refused_updates": self.refused_updates} if self.refused_updates else {}
+        if not self._updates:
+            return {**refused}
+        averages: dict[str, int | float] = {name: value / self._count for name, value in self._sums.items()}
+        averages |= {name: value / number for name, (value, number) in self._shares.items() if number}
         averages["grad_norm"] = self._grad_norms / self._updates
         self._open()
-        return averages
+        return averages | refused
 
     def state_dict(self) -> dict[str, Any]:
         """Return the open window as plain types."""
         return {
             "sums": dict(self._sums),
+            "shares": dict(self._shares),
             "count": self._count,
             "grad_norms": self._grad_norms,
             "updates": self._updates,
+            "refused_updates": self.refused_updates,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Reopen a saved window."""
         self._sums, self._count = dict(state["sums"]), state["count"]
+        self._shares = dict(state.get("shares", {}))
         self._grad_norms, self._updates = state["grad_norms"], state["updates"]
+        self.refused_updates = state.get("refused_updates", 0)
 
 
 class JsonLines:

@@ -1,5 +1,6 @@
 """What a training run tells the world: metric lines, speed, progress, wandb."""
 
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import TracebackType
@@ -117,9 +118,10 @@ class Recorder:
         self._write(self._metrics, {**facts, "learning_rate": self._training.learning_rate(update - 1)})
         speed = self._measure_speed(update)
         self._write(self._speed, {"update": update, **speed})
-        shown = {"loss": averages["loss"], "samples/s": speed["samples_per_second"]}
+        loss = averages.get("loss", math.nan)
+        shown = {"loss": loss, "samples/s": speed["samples_per_second"]}
         self._progress.show(shown | ({"MFU": speed["mfu"]} if "mfu" in speed else {}))
-        self._report(update, averages["loss"], speed)
+        self._report(update, loss, speed)
 
     def last_line(self) -> dict[str, int | float]:
         """Return the last line of averaged metrics, also when this start had nothing left to do."""
@@ -172,7 +174,11 @@ class Recorder:
         self._last_report = time.monotonic()
         left = (self._config.num_updates - update) * speed["seconds_per_update"]
         self._run.report_progress(
-            update=update, num_updates=self._config.num_updates, loss=loss, seconds_left=round(left, 1), **speed
+            update=update,
+            num_updates=self._config.num_updates,
+            loss=loss if math.isfinite(loss) else None,
+            seconds_left=round(left, 1),
+            **speed,
         )
 
 

@@ -33,6 +33,9 @@ METRICS_FILE = "metrics.jsonl"
 SPEED_FILE = "speed.jsonl"
 """Rates and waiting times: different on every machine, hence a file of its own."""
 
+REFUSED_FILE = "refused_updates.jsonl"
+"""Updates that were not taken, and the samples that they would have been taken on."""
+
 CACHE = "cache"
 """Folder inside a run's for what was found out about its inputs: made again whenever it is missing."""
 

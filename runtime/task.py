@@ -16,6 +16,10 @@ class LossSum:
     """0-dim float32 sum of the loss over everything `count` counts in the batch."""
     metrics: Mapping[str, Tensor] = field(default_factory=dict)
     """Detached 0-dim sums over the same count; the loop divides them by it too."""
+    shares: Mapping[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
+    """Detached 0-dim sums, each with a count of its own to be divided by (a loss of some of the samples). Alike in name
+    and number in every batch; a count of zero leaves the name out of that line.
+    """
 
 
 @runtime_checkable
@@ -43,8 +47,8 @@ class CoupledTask(Protocol):
     """A training method whose loss couples the samples of a batch (contrastive).
 
     The loop computes the loss over the whole global batch whatever the number of microbatches and ranks: features
-    first without a graph, then the loss and its gradient with respect to the features, then each microbatch again
-    with a graph.
+    first without a graph, then each rank's part of the loss and the gradient with respect to all features, then each
+    microbatch again with a graph.
     """
 
     def count(self, batch: Any) -> int:
@@ -58,5 +62,8 @@ class CoupledTask(Protocol):
         arguments.
         """
 
-    def coupled_loss(self, features: dict[str, Tensor], step: int) -> LossSum:
-        """Return the loss summed over the whole global batch from the gathered features."""
+    def coupled_loss(self, features: dict[str, Tensor], step: int, mine: slice) -> LossSum:
+        """Return this rank's part of the loss, from the gathered features of the whole global batch.
+
+        `mine` are its rows; parts sum up to the loss over ranks, and so do metrics.
+        """

@@ -49,31 +49,52 @@ class Training:
             # A callback may have left it in evaluation mode; frozen parts that were put there on purpose stay so.
             self.engine.model.train()
         self.engine.clear_gradients()
+        buffers = self._kept_buffers()
         sums = compute_gradients(
             self.engine, self._task, microbatches, seed=self._seed, step=step, batch_size=self._config.batch_size
         )
-        stopping, values, grad_norm = self._read(sums, self.engine.gradient_norm(), stop)
-        if math.isfinite(values["loss"]) and (grad_norm is None or math.isfinite(grad_norm)):
+        stopping, values, shares, grad_norm = self._read(sums, self.engine.gradient_norm(), stop)
+        good = self._is_bearable(values["loss"] / sums.count)
+        if good and (grad_norm is None or math.isfinite(grad_norm)):
             grad_norm = self.engine.step(self.learning_rate(step), grad_norm)
-        if grad_norm is None or not (math.isfinite(values["loss"]) and math.isfinite(grad_norm)):
+        if grad_norm is None or not (good and math.isfinite(grad_norm)):
+            self._restore(buffers)
             self._refuse(step, microbatches, sums, values["loss"] / sums.count, grad_norm)
         if self.ema is not None:
             self.ema.update()
-        self.window.add(values, sums.count, grad_norm)
+        self.window.add(values, sums.count, grad_norm, shares)
         return stopping
+
+    def _is_bearable(self, loss: float) -> bool:
+        limit = math.inf if self._config.max_loss is None else self._config.max_loss
+        return math.isfinite(loss) and loss <= limit
+
+    def _kept_buffers(self) -> list[tuple[Tensor, Tensor]]:
+        """Return the model's buffers with copies of them where a run may go on: batch statistics move in a pass."""
+        if not self._config.max_refused_updates:
+            return []
+        return [(buffer, buffer.clone()) for buffer in self.engine.model.buffers()]
+
+    @staticmethod
+    def _restore(buffers: Sequence[tuple[Tensor, Tensor]]) -> None:
+        for buffer, kept in buffers:
+            buffer.copy_(kept)
 
     def _read(
         self, sums: UpdateSums, grad_norm: Tensor | None, stop: bool
-    ) -> tuple[bool, dict[str, float], float | None]:
+    ) -> tuple[bool, dict[str, float], dict[str, tuple[float, float]], float | None]:
         """Bring an update's numbers to the host in one copy, summed over ranks (the gradient norm is alike on all)."""
         loss = torch.stack(sums.totals).sum()
-        numbers = torch.stack([value.detach().double() for value in (loss, *sums.metrics.values())])
+        apart = [value for pair in sums.shares.values() for value in pair]
+        numbers = torch.stack([value.detach().double() for value in (loss, *sums.metrics.values(), *apart)])
         flagged = torch.cat([numbers, numbers.new_tensor([float(stop)])])
         summed = self.engine.sum_over_ranks(flagged)
         known = [] if grad_norm is None else [grad_norm.double().reshape(1)]
         *values, stops = torch.cat([*known, summed]).tolist()
         norm = values.pop(0) if known else None
-        return stops > 0, dict(zip(("loss", *sums.metrics), values)), norm
+        names = ("loss", *sums.metrics)
+        pairs = zip(values[len(names) :: 2], values[len(names) + 1 :: 2], strict=True)
+        return stops > 0, dict(zip(names, values)), dict(zip(sums.shares, pairs, strict=True)), norm
 
     def _refuse(
         self, step: int, microbatches: Sequence[Any], sums: UpdateSums, loss: float, grad_norm: float | None
@@ -89,7 +110,12 @@ class Training:
         more = f" and {len(keys) - _MAX_KEYS_SHOWN} more" if len(keys) > _MAX_KEYS_SHOWN else ""
         shown = ", ".join(str(key) for key in keys[:_MAX_KEYS_SHOWN])
         norm = "not computed" if grad_norm is None else f"{grad_norm:g}"
+        is_finite = math.isfinite(loss) and (grad_norm is None or math.isfinite(grad_norm))
+        what = f"found a loss above {self._config.max_loss:g}" if is_finite else "found a value that is not finite"
         raise NonFiniteError(
-            f"step {step}: loss {loss:g}, gradient norm {norm}: found a value that is not finite; "
-            f"the update was not taken. Samples: {shown}{more}"
+            f"step {step}: loss {loss:g}, gradient norm {norm}: {what}; "
+            f"the update was not taken. Samples: {shown}{more}",
+            loss=loss,
+            grad_norm=grad_norm,
+            keys=keys,
         )

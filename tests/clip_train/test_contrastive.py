@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import open_clip
 import pytest
@@ -30,7 +31,7 @@ def test_loss_and_gradients_equal_open_clips(count: int, seed: int, scale: float
     ours = [unit_rows(count, 8, seed).requires_grad_(), unit_rows(count, 8, seed + 1).requires_grad_()]
     theirs = [tensor.detach().clone().requires_grad_() for tensor in ours]
     our_scale, their_scale = (torch.tensor(scale).requires_grad_() for _ in range(2))
-    loss = contrastive_loss(*ours, our_scale).total / count
+    loss = contrastive_loss(*ours, our_scale)[0].total / count
     reference = open_clip.ClipLoss()(*theirs, their_scale)
     loss.backward()
     reference.backward()
@@ -41,17 +42,18 @@ def test_loss_and_gradients_equal_open_clips(count: int, seed: int, scale: float
 
 def test_perfect_and_constant_features_have_known_losses() -> None:
     identity = torch.eye(4)
-    perfect = contrastive_loss(identity, identity, torch.tensor(100.0))
+    perfect, _ = contrastive_loss(identity, identity, torch.tensor(100.0))
     assert perfect.total.item() == pytest.approx(0.0, abs=1e-6)
     assert perfect.metrics["image_to_text_accuracy"].item() == 4
-    constant = contrastive_loss(torch.ones(4, 1), torch.ones(4, 1), torch.tensor(10.0))
+    constant, by_row = contrastive_loss(torch.ones(4, 1), torch.ones(4, 1), torch.tensor(10.0))
+    torch.testing.assert_close(by_row, torch.full((4,), math.log(4)))
     assert constant.total.item() == pytest.approx(4 * math.log(4))
 
 
 def test_metrics_tell_the_two_directions_apart() -> None:
     images = torch.tensor([[1.0, 0.0], [1.0, 0.0]])
     texts = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
-    metrics = contrastive_loss(images, texts, torch.tensor(5.0)).metrics
+    metrics = contrastive_loss(images, texts, torch.tensor(5.0))[0].metrics
     assert metrics["image_to_text_accuracy"].item() == 1
     assert metrics["text_to_image_accuracy"].item() == 1
     assert metrics["logit_scale"].item() == pytest.approx(10.0)
@@ -92,23 +94,56 @@ def tiny_model() -> CLIP:
     return build_model(model_config(MODELS["s_small"], image_size_px=32, vocab_size=40, context_length=9), seed=0)
 
 
-def test_task_gives_unit_features_and_counts_samples() -> None:
-    preset = MODELS["s_small"]
-    task = ContrastiveTask(preset.image_mean, preset.image_std)
-    batch = ImageTextBatch(
+def batch_of(sources: tuple[str, ...]) -> ImageTextBatch:
+    return ImageTextBatch(
         keys=("a", "b", "c"),
         positions=(0, 1, 2),
         images=torch.randint(0, 256, (3, 3, 32, 32), dtype=torch.uint8),
         token_ids=torch.randint(0, 40, (3, 9)),
-        token_lengths=torch.full((3,), 9),
-        truncated=torch.zeros(3, dtype=torch.bool),
-        sources=("original",) * 3,
+        token_lengths=torch.tensor([9, 4, 7]),
+        truncated=torch.tensor([False, True, False]),
+        sources=sources,
         texts=("x", "y", "z"),
+        image_ids=torch.tensor([1, 2, 3]),
     )
+
+
+def test_task_gives_unit_features_and_counts_samples() -> None:
+    preset = MODELS["s_small"]
+    task = ContrastiveTask(preset.image_mean, preset.image_std)
+    batch = batch_of(("original",) * 3)
     features = task.features(tiny_model(), batch, 0, torch.Generator())
     assert task.count(batch) == 3
     torch.testing.assert_close(features["images"].norm(dim=-1), torch.ones(3))
     torch.testing.assert_close(features["texts"].norm(dim=-1), torch.ones(3))
     assert features["logit_scale"].item() == pytest.approx(1 / 0.07)
-    loss = task.coupled_loss(features, 0)
-    torch.testing.assert_close(loss.total, contrastive_loss(**features).total)
+    loss = task.coupled_loss(features, 0, slice(0, 3))
+    torch.testing.assert_close(loss.total, contrastive_loss(**features)[0].total)
+
+
+def test_each_caption_source_has_its_own_line() -> None:
+    preset = MODELS["s_small"]
+    task = ContrastiveTask(preset.image_mean, preset.image_std, sources=("original", "recaption", "concat"))
+    batch = batch_of(("original", "recaption", "recaption"))
+    features = task.features(tiny_model(), batch, 0, torch.Generator())
+    loss = task.coupled_loss(features, 0, slice(0, 3))
+    values = {name: (float(value), int(count)) for name, (value, count) in loss.shares.items()}
+    assert values["share/original"] == (1.0, 3) and values["share/recaption"] == (2.0, 3)
+    assert values["tokens/recaption"] == (11.0, 2) and values["truncated/recaption"] == (1.0, 2)
+    assert values["share/concat"] == (0.0, 3) and values["loss/concat"] == (0.0, 0)
+    by_source = sum(values[f"loss/{source}"][0] for source in ("original", "recaption"))
+    assert by_source == pytest.approx(loss.total.item(), rel=1e-5)
+
+
+@pytest.mark.parametrize(("images", "captions"), [((7, 8, 7), "xyz"), ((7, 8, 9), "xyx")], ids=["pictures", "captions"])
+def test_duplicates_are_left_out_when_asked(images: tuple[int, ...], captions: str) -> None:
+    preset = MODELS["s_small"]
+    batch = replace(batch_of(("original",) * 3), image_ids=torch.tensor(images), texts=tuple(captions))
+    task = ContrastiveTask(preset.image_mean, preset.image_std, duplicates_are_negatives=False)
+    features = task.features(tiny_model(), batch, 0, torch.Generator())
+    logits = features["logit_scale"] * features["images"] @ features["texts"].T
+    for i, j in ((0, 2), (2, 0)):
+        logits[i, j] = -torch.inf
+    partners = torch.arange(3)
+    expected = sum(torch.nn.functional.cross_entropy(one, partners, reduction="sum") for one in (logits, logits.T)) / 2
+    torch.testing.assert_close(task.coupled_loss(features, 0, slice(0, 3)).total, expected)

@@ -18,5 +18,5 @@ def test_every_preset_loads_and_round_trips(path: Path, tmp_path: Path) -> None:
 
 
 def test_there_is_a_preset_for_each_scale() -> None:
-    scales = {"quick", "mini", "mini_full"}
-    assert {path.stem for path in CONFIGS} == scales | {f"foundation_{scale}" for scale in scales}
+    miniature, published = {"quick", "mini", "mini_full"}, {"small", "paper"}
+    assert {path.stem for path in CONFIGS} == miniature | published | {f"foundation_{scale}" for scale in miniature}

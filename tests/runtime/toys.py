@@ -108,11 +108,15 @@ class ContrastiveTask:
             "logit_scale": model.logit_scale.exp(),
         }
 
-    def coupled_loss(self, features: dict[str, Tensor], step: int) -> LossSum:
+    def coupled_loss(self, features: dict[str, Tensor], step: int, mine: slice) -> LossSum:
         logits = features["logit_scale"] * features["first"] @ features["second"].T
-        targets = torch.arange(len(logits))
-        total = F.cross_entropy(logits, targets, reduction="sum") + F.cross_entropy(logits.T, targets, reduction="sum")
-        return LossSum(total=total / 2, metrics={"correct": (logits.argmax(1) == targets).float().sum().detach()})
+        targets = torch.arange(len(logits))[mine]
+        rows, columns = logits[mine], logits.T[mine]
+        total = F.cross_entropy(rows, targets, reduction="sum") + F.cross_entropy(columns, targets, reduction="sum")
+        correct = (rows.argmax(1) == targets).float().detach()
+        even = (targets % 2 == 0).float()
+        shares = {"correct_even": ((correct * even).sum(), even.sum())}
+        return LossSum(total=total / 2, metrics={"correct": correct.sum()}, shares=shares)
 
 
 KEPT = ("checkpoint_every_updates",)

@@ -1,0 +1,69 @@
+"""How much memory training takes on one device, reckoned without weights."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from open_clip.model import CLIP
+from torch import Tensor
+
+BYTES_PER_WEIGHT = 4 + 4 + 8
+"""Float32 weight, its gradient, and AdamW's two moments."""
+COMPUTED_BYTES_PER_WEIGHT = 2
+"""bfloat16 copies of the weights that autocast keeps for a pass."""
+_PROBED_SAMPLES = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Memory:
+    """Bytes on one device; what libraries and fragmentation take comes on top."""
+
+    weights: float
+    """Weights, gradients and optimizer state, with their copies for computing."""
+    activations: float
+    """What the backward pass of one microbatch needs from the forward pass."""
+    features: float
+    """Features of the global batch with their gradients, and the loss's slices."""
+
+    @property
+    def total(self) -> float:
+        """Return the sum."""
+        return self.weights + self.activations + self.features
+
+
+def reckon(config: Mapping[str, Any], *, batch_size: int, microbatch_size: int, slice_bytes: int) -> Memory:
+    """Return the memory of training a model of an open_clip `model_cfg`, every rank with whole weights, in bf16."""
+    with torch.device("meta"):
+        model = CLIP(**dict(config))
+    num_weights = sum(weight.numel() for weight in model.parameters())
+    per_sample = _saved_bytes(model, config) / _PROBED_SAMPLES
+    return Memory(
+        weights=float(num_weights * (BYTES_PER_WEIGHT + COMPUTED_BYTES_PER_WEIGHT)),
+        activations=per_sample * microbatch_size,
+        # Two towers' float32 features, as they are and as gradients.
+        features=float(2 * 2 * 4 * batch_size * config["embed_dim"] + 4 * slice_bytes),
+    )
+
+
+def _saved_bytes(model: CLIP, config: Mapping[str, Any]) -> int:
+    """Count what autograd keeps of a forward pass of a few samples in bfloat16, weights left out."""
+    weights = {id(weight) for weight in model.bfloat16().parameters()}
+    saved: dict[int, int] = {}
+    kept: list[Tensor] = []
+
+    def keep(tensor: Tensor) -> Tensor:
+        base = tensor if tensor._base is None else tensor._base
+        if id(base) not in weights and id(base) not in saved:
+            saved[id(base)] = base.numel() * base.element_size()
+            kept.append(base)  # so that no other tensor gets its id
+        return tensor
+
+    size = config["vision_cfg"].get("image_size", 224)
+    images = torch.empty(_PROBED_SAMPLES, 3, size, size, dtype=torch.bfloat16, device="meta")
+    ids = torch.empty(_PROBED_SAMPLES, config["text_cfg"]["context_length"], dtype=torch.int64, device="meta")
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        # Features are held until here, as their graphs are.
+        features = model.encode_image(images), model.encode_text(ids)
+        del features
+    return sum(saved.values())

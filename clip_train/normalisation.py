@@ -1,0 +1,6 @@
+"""What images are normalised by. Data only."""
+
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+"""Image normalisation of the paper's CLIP (the CLIPA code base)."""
+OPENAI_MEAN, OPENAI_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+"""Image normalisation of OpenAI's CLIP, which captioners and text encoders are taken from."""
