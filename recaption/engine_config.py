@@ -22,7 +22,8 @@ class EngineConfig:
     """Units read ahead at a time. A captioner that has room for more rows than these hold is given more."""
     row_attempts: int = 3
     """Times that a row is asked about, or that a worker dies over it, before the row is given up on. The last time it
-    is asked alone, so that it takes no other row with it."""
+    is asked alone, so that it takes no other row with it. A unit that so many workers hang over while they read it is
+    set aside until the job is started again."""
     decode_seconds_max: float = 120.0
     """Time limit for decoding one picture in a decode process; the largest allowed takes about ten seconds."""
     write_retries: int = 6

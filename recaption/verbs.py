@@ -21,6 +21,7 @@ from recaption.planning.checking import PLAN, check_lines
 from runtime.config import to_dict
 from runtime.errors import UserError
 from runtime.progress import Progress
+from runtime.stop_signal import ends_on_sigterm
 
 
 def run(config: RecaptionConfig) -> None:
@@ -28,7 +29,8 @@ def run(config: RecaptionConfig) -> None:
     job = open_job(config)
     try:
         if not job.is_done():
-            _caption(config, job)
+            with ends_on_sigterm():
+                _caption(config, job)
             job.finish(
                 None if config.intake is None else partial(_share_captions, config.output_dir, job, config.intake)
             )

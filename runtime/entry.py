@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable
 
 from runtime.errors import NonFiniteError, UserError
+from runtime.stop_signal import EXIT_TERMINATED, TerminatedError
 
 EXIT_FAILED = 1
 EXIT_USER_ERROR = 2
@@ -36,6 +37,8 @@ def run_entry(main: Callable[[], None]) -> None:
         if not _is_out_of_memory(error):
             raise
         _leave(f"{_failure(error)} (lower loop.microbatch_size or batch_size)", EXIT_FAILED)
+    except TerminatedError:
+        _leave("terminated: run the same command again to continue", EXIT_TERMINATED)
     except KeyboardInterrupt:
         _leave("interrupted: run the same command again to continue", EXIT_INTERRUPTED)
 

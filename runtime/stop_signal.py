@@ -2,6 +2,8 @@
 
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -29,3 +31,25 @@ class StopSignal:
 
     def _remember(self, number: int, frame: FrameType | None) -> None:
         self.received = True
+
+
+class TerminatedError(KeyboardInterrupt):
+    """SIGTERM came, and the work ends as by control-C: what is half done is cleared away."""
+
+
+@contextmanager
+def ends_on_sigterm() -> Iterator[None]:
+    """Raise TerminatedError in the block when SIGTERM comes, from wherever it is; a second one kills."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    previous = signal.signal(signal.SIGTERM, _end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    raise TerminatedError

@@ -25,11 +25,22 @@ class BlackBox:
         context = context or multiprocessing.get_context("spawn")
         self._since = context.RawArray("d", len(PULSES))
         self._rows = context.RawArray("q", 2 * IN_FLIGHT_MAX)
+        self._read_last = context.RawValue("q", -1)
         self._free = list(range(IN_FLIGHT_MAX))
 
     def enter(self, pulse: str) -> None:
         """Record that something was begun, or moved."""
         self._since[PULSES.index(pulse)] = time.monotonic()
+
+    def enter_unit(self, serial: int) -> None:
+        """Record that the unit handed out as number `serial` is begun to be read."""
+        self._read_last.value = serial
+        self.enter("reading")
+
+    @property
+    def unit_being_read(self) -> int | None:
+        """Return the serial of the unit that is being read; None while nothing is."""
+        return self._read_last.value if self.seconds_at("reading") else None
 
     def leave(self, pulse: str) -> None:
         """Record that nothing is under way."""

@@ -77,8 +77,11 @@ class DecodeThread:
 
     def _work(self, prepare: Prepare) -> None:
         while (task := self._tasks.get()) is not None:
-            task.began()
-            task.answer.set_result(prepare_picture(task.data, prepare))
+            try:
+                task.began()
+                task.answer.set_result(prepare_picture(task.data, prepare))
+            except Exception as error:  # noqa: BLE001 - raised again by whoever waits for the answer
+                task.answer.set_exception(error)
 
 
 class DecodeProcesses:

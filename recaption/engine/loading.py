@@ -7,13 +7,14 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from itertools import islice
 
 from recaption.engine.black_box import BlackBox
 from recaption.engine.clock import StageClock
 from recaption.engine.decoding import Decoders, Task
 from recaption.engine.open_units import GAVE_UP, UNDECODABLE, AllRead, OpenRow, OpenUnit, died_over
 from recaption.engine.preparation import Prepared
-from recaption.engine.transient import is_transient, pause_seconds
+from recaption.engine.transient import Result, patiently
 from recaption.engine_config import EngineConfig
 from recaption.inputs.units import InputRow, Unit
 
@@ -92,7 +93,7 @@ class Loader:
     def _prepared(self, row: OpenRow, preparing: "Future[Prepared]") -> OpenRow | None:
         try:
             prepared = preparing.result()
-        except OSError as error:
+        except Exception as error:  # noqa: BLE001 - no row's fault, nor the captioner's, inside which this is called
             self.error = error
             return None
         row.preparing = None
@@ -118,9 +119,9 @@ class Loader:
                 self._changed.notify_all()
 
     def _read_unit(self, serial: int, unit: Unit) -> None:
-        self._box.enter("reading")
+        self._box.enter_unit(serial)
         with self._clock.time("reading"):
-            num_rows, deaths = unit.num_rows, self._deaths_of(unit.name)
+            num_rows, deaths = self._patiently(unit, lambda: unit.num_rows), self._deaths_of(unit.name)
         opened = OpenUnit(unit=unit, serial=serial, num_rows=num_rows, deaths=deaths, began=time.monotonic())
         with self._changed:
             self._num_unfinished += 1
@@ -132,26 +133,22 @@ class Loader:
 
     def _rows(self, unit: Unit) -> Iterator[InputRow]:
         """Yield a unit's rows; where reading fails in passing, from the row that it failed at."""
-        rows, num_read, num_failures = unit.rows(), 0, 0
+        unread = _Unread(unit)
         while True:
             self._box.enter("reading")
-            try:
-                with self._clock.time("reading"):
-                    row = next(rows, None)
-            except OSError as error:
-                if num_failures == self._engine.write_retries or not is_transient(error):
-                    raise
-                pause = pause_seconds(num_failures)
-                num_failures += 1
-                print(f"{unit.name}: reading failed ({error}); again in {pause:g} s", file=sys.stderr, flush=True)
-                time.sleep(pause)
-                rows = _skipped(unit.rows(), num_read)
-                continue
+            with self._clock.time("reading"):
+                row = self._patiently(unit, unread.next)
             self._box.leave("reading")
             if row is None:
                 return
             yield row
-            num_read += 1
+
+    def _patiently(self, unit: Unit, read: Callable[[], Result]) -> Result:
+        def tell(error: OSError, pause: float) -> None:
+            self._box.enter("reading")
+            print(f"{unit.name}: reading failed ({error}); again in {pause:g} s", file=sys.stderr, flush=True)
+
+        return patiently(read, num_retries=self._engine.write_retries, on_retry=tell)
 
     def _open_row(self, opened: OpenUnit, row: InputRow) -> OpenRow:
         deaths = opened.deaths.get(len(opened.rows), 0)
@@ -202,7 +199,18 @@ class Loader:
             return not self._closed
 
 
-def _skipped(rows: Iterator[InputRow], count: int) -> Iterator[InputRow]:
-    for _ in range(count):
-        next(rows, None)
-    return rows
+class _Unread:
+    """The rows of a unit that were not read yet, opened again after an error: a generator that raised has ended."""
+
+    def __init__(self, unit: Unit):
+        self._unit, self._num_read = unit, 0
+        self._rows: Iterator[InputRow] | None = None
+
+    def next(self) -> InputRow | None:
+        """Return the next row, None after the last."""
+        rows, self._rows = self._rows, None
+        if rows is None:
+            rows = islice(self._unit.rows(), self._num_read, None)
+        row = next(rows, None)
+        self._rows, self._num_read = rows, self._num_read + 1
+        return row

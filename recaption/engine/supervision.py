@@ -1,7 +1,8 @@
 """Worker processes that are watched: one that dies or stops moving is replaced, and its units are done again.
 
 A worker asks for a unit through its pipe and reports it there. Its black box says what it is doing and which rows it
-has in flight; after a death these are counted in `job/attempts`, and a row that comes up too often is given up on.
+has in flight; after a death these are counted in `job/attempts`, and a row that comes up too often is given up on. A
+unit that can't be read, since workers hang or die while they do, is set aside until the others are finished.
 """
 
 import multiprocessing
@@ -9,7 +10,7 @@ import os
 import signal
 import sys
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -38,6 +39,9 @@ EXIT_SECONDS = 10.0
 """Time for a worker that closed its pipe to end, and so to say how."""
 RESTART_SECONDS = 1.0
 """Pause before a dead worker is replaced, so that a fault at the start does not spin."""
+_ASKED_TO_END = (-signal.SIGTERM, -signal.SIGINT, -signal.SIGHUP)
+"""Exit codes of workers that somebody ended politely: no row's fault."""
+_NAMED_AT_MOST = 3
 
 
 @dataclass(eq=False)
@@ -76,6 +80,9 @@ class Supervisor:
         self._workers: list[_Worker] = []
         self._num_deaths = 0
         """Deaths since a unit was last finished or a row given up on."""
+        self._num_ends_by_unit: Counter[str] = Counter()
+        """Workers that hung or died while they read a unit, nothing else being in flight."""
+        self._set_aside: list[str] = []
         self._logs = config.output_dir / "job" / "logs"
 
     def __enter__(self) -> "Supervisor":
@@ -84,11 +91,13 @@ class Supervisor:
     def __exit__(self, *_: object) -> None:
         for worker in self._workers:
             _kill(worker)
+            self._remove_litter(worker)
 
     def run(self) -> Iterator[UnitReport]:
         """Yield a report for every unit, as they are finished.
 
-        Raises what a worker raised, or OSError when workers die one after the other without getting anywhere.
+        Raises what a worker raised, or OSError when workers die one after the other without getting anywhere, and, once
+        all others are finished, for units that can't be read.
         """
         for index in range(self._num_workers):
             self._start(index)
@@ -100,6 +109,7 @@ class Supervisor:
             for worker in list(self._workers):
                 if (stuck := self._stuck_at(worker)) is not None:
                     yield from self._replace_stuck(worker, stuck)
+        self._raise_if_set_aside()
 
     def _start(self, index: int) -> None:
         context = multiprocessing.get_context("spawn")
@@ -159,7 +169,8 @@ class Supervisor:
         worker.process.join(EXIT_SECONDS)
         how = describe_exit(worker.process.exitcode) if worker.process.exitcode is not None else "lost its pipe"
         at = " and ".join(pulse for pulse in PULSES if worker.box.seconds_at(pulse)) or "nothing"
-        yield from self._replace(worker, f"worker {worker.index} died at {at} ({how})", counted=True)
+        counted = worker.process.exitcode not in _ASKED_TO_END
+        yield from self._replace(worker, f"worker {worker.index} died at {at} ({how})", counted=counted)
 
     def _forget_empty_log(self, worker: _Worker) -> None:
         log = self._log(worker.index)
@@ -181,6 +192,8 @@ class Supervisor:
             time.sleep(DUMP_SECONDS / 20)
         limit = self._config.engine.limits[pulse]
         said = f"worker {worker.index} hung in {pulse} for more than {limit:g} s (its stack is in {log})"
+        if pulse == "reading":
+            self._blame_unit(worker)
         # Rows in flight are innocent of a file system that hangs.
         yield from self._replace(worker, said, counted=pulse in ("captioning", "decoding"))
 
@@ -208,7 +221,7 @@ class Supervisor:
                 mark = read_mark(self._config.output_dir, unit.name)
                 statuses = {str(status): int(count) for status, count in mark["status_dict"].items()}
                 yield UnitReport(name=unit.name, num_rows=int(mark["count"]), statuses=statuses, worker=worker.index)
-            else:
+            elif unit.name not in self._set_aside:
                 self._returned.appendleft(unit)
 
     def _count_deaths(self, worker: _Worker) -> bool:
@@ -216,11 +229,33 @@ class Supervisor:
         rows: dict[int, list[int]] = {}
         for serial, index in worker.box.in_flight():
             rows.setdefault(serial, []).append(index)
+        if not rows:
+            self._blame_unit(worker)
         gave_up = False
         for serial, indices in rows.items():
             deaths = add_deaths(self._config.output_dir, worker.units[serial].name, indices)
             gave_up = gave_up or any(deaths[index] == self._config.engine.row_attempts for index in indices)
         return gave_up
+
+    def _blame_unit(self, worker: _Worker) -> None:
+        """Count an end over the unit that was being read, and set it aside once there were too many."""
+        serial = worker.box.unit_being_read
+        if serial is None:
+            return
+        name = worker.units[serial].name
+        self._num_ends_by_unit[name] += 1
+        if self._num_ends_by_unit[name] >= self._config.engine.row_attempts:
+            self._set_aside.append(name)
+            said = f"{name}: set aside, after {self._num_ends_by_unit[name]} workers hung or died while they read it"
+            print(said, file=sys.stderr, flush=True)
+
+    def _raise_if_set_aside(self) -> None:
+        if self._set_aside:
+            named = ", ".join(self._set_aside[:_NAMED_AT_MOST]) + (", ..." if self._set_aside[_NAMED_AT_MOST:] else "")
+            raise OSError(
+                f"{len(self._set_aside)} units could not be read ({named}), all others are finished: see job/logs for "
+                "where workers hung, then run the same command to read them again"
+            )
 
     def _remove_litter(self, worker: _Worker) -> None:
         assert worker.process.pid is not None

@@ -10,6 +10,7 @@ import torch
 
 from runtime.entry import run_entry
 from runtime.errors import NonFiniteError, UserError
+from runtime.stop_signal import TerminatedError
 
 
 def test_user_errors_are_one_line_and_survive_pickling():
@@ -28,6 +29,7 @@ def test_user_errors_are_one_line_and_survive_pickling():
         (OSError(28, "No space left on device"), 1, "failed: OSError: [Errno 28] No space left on device\n"),
         (NonFiniteError("step 3"), 1, "failed: NonFiniteError: step 3\n"),
         (KeyboardInterrupt(), 130, "interrupted: run the same command again to continue\n"),
+        (TerminatedError(), 143, "terminated: run the same command again to continue\n"),
     ],
 )
 def test_expected_failures_end_in_one_line(raised, code, line, capsys):

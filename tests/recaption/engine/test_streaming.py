@@ -188,6 +188,50 @@ def test_reading_goes_on_where_it_failed_in_passing(tmp_path: Path) -> None:
     assert reports["00000"].statuses == {"success": 10} and len(FlakyUnit.failures) == 2
 
 
+class OutageUnit(ListUnit):
+    """Is unreachable for a while, at first in its middle and then from its first row on; later once before every row."""
+
+    failures: ClassVar[list[str]] = []
+
+    def rows(self) -> Iterator[InputRow]:
+        if "3" in self.failures:
+            self._fail_once("opened again")
+            self._fail_once("and again")
+        for place, row in enumerate(self.content):
+            if place >= 3:
+                self._fail_once(str(place))
+            yield row
+
+    def _fail_once(self, what: str) -> None:
+        if what not in self.failures:
+            self.failures.append(what)
+            raise OSError(5, "Input/output error")
+
+
+def test_an_outage_is_waited_out_wherever_it_strikes_and_progress_begins_the_count_anew(tmp_path: Path) -> None:
+    OutageUnit.failures.clear()
+    work = [OutageUnit(name="00000", content=units(1)[0].content)]
+    caption(settings(tmp_path / "outage", write_retries=3), work, Script())
+    assert OutageUnit.failures == ["3", "opened again", "and again", *map(str, range(4, 10))]
+    caption(settings(tmp_path / "undisturbed"), units(1), Script())
+    assert parquets(tmp_path / "outage") == parquets(tmp_path / "undisturbed")
+    OutageUnit.failures.clear()
+    with pytest.raises(OSError, match="Input/output error"):
+        caption(settings(tmp_path / "short", write_retries=2), work, Script())
+
+
+def test_a_defect_of_decoding_ends_the_run_and_is_no_captioner_s(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("a defect")
+
+    monkeypatch.setattr("recaption.engine.decoding.prepare_picture", broken)
+    with pytest.raises(RuntimeError, match="a defect"):
+        caption(settings(tmp_path), units(1), Script())
+    assert not list(tmp_path.glob("*.parquet"))
+
+
 class GatheringCaptioner(ScriptedCaptioner):
     """Keeps all it is given until it has `room`, as a server with a large batch does, and answers in reverse."""
 

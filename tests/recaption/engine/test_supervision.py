@@ -89,12 +89,12 @@ def test_a_captioner_that_hangs_is_found_and_its_stack_written_down(
 
 
 class HangingUnit(ListUnit):
-    """Reads its third row as from a file system that hangs, until a file says that it does no more."""
+    """Reads its third row as from a file system that hangs: the first time, or for as long as it is said to."""
 
     def rows(self):  # type: ignore[no-untyped-def] # a generator, checked where it is used
         over = Path(self.name)
         for place, row in enumerate(self.content):
-            if place == 2 and not over.exists():
+            if place == 2 and ("HANGS_FOR_EVER" in os.environ or not over.exists()):
                 over.touch()
                 signal.pause()
             yield row
@@ -112,6 +112,34 @@ def test_a_loader_that_hangs_is_replaced_and_no_row_is_blamed(
     assert "hung in reading" in capfd.readouterr().err
     assert "in rows" in (tmp_path / "side" / "job" / "logs" / "worker-0.txt").read_text()
     assert not (tmp_path / "side" / "job" / "attempts").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_unit_that_always_hangs_is_set_aside_and_all_others_are_finished(
+    tmp_path: Path, undisturbed: dict[str, bytes], capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HANGS_FOR_EVER", "1")
+    work = [HangingUnit(name="hangs", content=units(2)[1].content), *units(4)]
+    config = settings(tmp_path / "side", supervised=True, reading_seconds_max=1.5, row_attempts=2)
+    with pytest.raises(OSError, match=r"1 units could not be read \(hangs\), all others are finished: see job/logs"):
+        caption(config, work, Script())
+    assert parquets(tmp_path / "side") == undisturbed
+    assert capfd.readouterr().err.count("hung in reading") == 2
+    monkeypatch.delenv("HANGS_FOR_EVER")
+    caption(config, work[:1], Script())
+    assert statuses(tmp_path / "side", "hangs") == ["success"] * 10
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_worker_that_was_asked_to_end_leaves_its_rows_without_blame(tmp_path: Path) -> None:
+    script = Script(die=(digest(png(3)),), die_of=signal.SIGTERM)
+    config = settings(tmp_path, supervised=True, row_attempts=2, deaths_max=3)
+    with pytest.raises(OSError, match=r"ended by SIGTERM\); workers died 3 times in turn"):
+        caption(config, units(1), script)
+    assert not (tmp_path / "job" / "attempts").exists()
 
 
 @pytest.mark.slow

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from imagetext.sidecars import read_mark, read_sidecar_table, write_sidecar
@@ -228,6 +228,7 @@ def test_bytes_written_as_text_are_undone(text: str, meant: str) -> None:
     assert undo_byte_escapes(text) == meant
 
 
+@settings(deadline=None)  # other work may share the machine
 @given(st.text(st.characters(exclude_characters="\\", exclude_categories=["Cs"])))
 def test_whatever_was_written_as_bytes_comes_back(text: str) -> None:
     escaped = "".join(c if c.isascii() else "".join(f"\\x{byte:02x}" for byte in c.encode()) for c in text)
@@ -238,6 +239,7 @@ def identities(names: list[str], urls: list[str]) -> pyarrow.Table:
     return pyarrow.table({"sha256": [digest(name) for name in names], "url": urls})
 
 
+@settings(deadline=None)  # other work may share the machine
 @given(
     st.lists(st.tuples(st.integers(0, 2), st.sampled_from("abc"), st.sampled_from("xyz")), min_size=1, max_size=12),
     st.lists(st.tuples(st.sampled_from("abcd"), st.sampled_from("xyz")), max_size=12),
