@@ -27,6 +27,10 @@ class ModuleEngine:
             raise UserError("no sampling", where="top_k", found=found, wanted=wanted)
         self._generate, self._settings = generate, settings
 
+    def take_seconds(self) -> dict[str, float]:
+        """Return nothing: prefill and decoding are one call here."""
+        return {}
+
     def answer(self, asks: Sequence[Ask]) -> list[Said]:
         """Answer one batch, in its order; prompts of equal length share their products."""
         by_length: dict[int, list[tuple[int, int]]] = defaultdict(list)

@@ -16,6 +16,7 @@ from llava_train.decoding.questions import Ask, EngineSettings, Said
 from llava_train.decoding.rows import RowState, Snapshot
 from llava_train.decoding.seating import Row, Slots
 from llava_train.decoding.stepping import EagerSteps, GraphSteps
+from llava_train.decoding.times import PassTimes
 from llava_train.decoding.weights import LanguageWeights
 from llava_train.parts import image_tokens
 
@@ -57,6 +58,11 @@ class SlotEngine:
         self._prefill = Prefill(see, image_tokens(llava), self._language, self._cache, self._state)
         # A GPU works ahead of the host: it is looked at one round late, so that there is always work in its queue.
         self._rounds_late = 1 if device.type == "cuda" else 0
+        self._times = PassTimes(device)
+
+    def take_seconds(self) -> dict[str, float]:
+        """Return the seconds of passes since the last call, by kind: "prefill" and "decode"."""
+        return self._times.take()
 
     @torch.inference_mode()
     def answer(self, asks: Sequence[Ask]) -> list[Said]:
@@ -153,8 +159,9 @@ class SlotEngine:
         if self._cache.reserve(longest + max(self._settings.max_new_tokens, PROMPT_MULTIPLE)):
             self._language.reserve_positions(self._cache.length)
         size = self._settings.pictures_per_prefill
-        for start in range(0, len(seats), size):
-            self._prefill.begin(seats[start : start + size])
+        with self._times.time("prefill"):
+            for start in range(0, len(seats), size):
+                self._prefill.begin(seats[start : start + size])
 
     def _steady_sizes(self, num_rows: int) -> tuple[int, ...]:
         """Return to how many rows a batch may shrink as its rows end; a GPU's replayed steps have one shape anyway."""
@@ -165,7 +172,8 @@ class SlotEngine:
         return self._sizes[num_rows]
 
     def _advance(self, slots: Slots, steps: int) -> None:
-        self._steps.advance(slots.num_rows, steps=steps, extent=slots.extent(steps))
+        with self._times.time("decode"):
+            self._steps.advance(slots.num_rows, steps=steps, extent=slots.extent(steps))
         slots.pass_time(steps)
 
     def _snapshot(self, slots: Slots) -> Snapshot:

@@ -91,6 +91,9 @@ def settings_for(
 class Engine(Protocol):
     """Answers questions about pictures."""
 
+    def take_seconds(self) -> dict[str, float]:
+        """Return the seconds in "prefill" and "decode" since the last call, as far as they can be told apart."""
+
     def answer(self, asks: Sequence[Ask]) -> list[Said]:
         """Answer one batch of at most `num_slots` questions, in its order.
 

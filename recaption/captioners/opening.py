@@ -2,6 +2,7 @@
 
 import sys
 from importlib.util import find_spec
+from pathlib import Path
 
 from llava_train.hub import local_folder
 from recaption.captioners.base import Captioner
@@ -31,7 +32,12 @@ def open_captioner(config: RecaptionConfig) -> Captioner:
 
 
 def identify_captioner(config: RecaptionConfig) -> str:
-    """Return the `captioner_id` of the captioner that `open_captioner` would open; reads the model's files alone."""
+    """Return the `captioner_id` of the captioner that `open_captioner` would open; reads the model's files alone.
+
+    Raises UserError for a folder that holds no model.
+    """
+    if config.captioner != "openai":
+        _refuse_no_model(local_folder(config.model))
     if config.captioner == "transformers" and not _is_llava(config):
         from recaption.captioners import vision_language_captioner
 
@@ -61,3 +67,10 @@ def _is_llava(config: RecaptionConfig) -> bool:
     """Tell whether the model is of the kind that `llava_train` runs; what is no model at all is for it to refuse."""
     folder = local_folder(config.model)
     return is_llava(folder) or not (folder / "config.json").is_file()
+
+
+def _refuse_no_model(folder: Path) -> None:
+    """Refuse before any worker starts, and before anything heavy is imported."""
+    if not (folder / "config.json").is_file():
+        wanted = "a folder of a model, or its name on the Hub"
+        raise UserError("no model here", where=folder, found="no config.json", wanted=wanted)

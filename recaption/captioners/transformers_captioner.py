@@ -2,7 +2,7 @@
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -61,6 +61,11 @@ class TransformersCaptioner:
         """Return what makes the square of uint8 pixels that the vision tower sees, once normalised."""
         prepare: Callable[[Image.Image], Any] = self._captioner.geometry.prepare
         return prepare
+
+    def take_seconds(self) -> Mapping[str, float]:
+        """Return the seconds in "prefill" and "decode" since the last call, as far as they can be told apart."""
+        seconds: Mapping[str, float] = self.engine.take_seconds()
+        return seconds
 
     def answer(self, items: Iterator[Item]) -> Iterator[Result]:
         """Yield a result for every request: batch by batch in their order, or as they are done."""

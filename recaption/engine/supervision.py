@@ -12,10 +12,10 @@ import sys
 import time
 from collections import Counter, deque
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
-from multiprocessing import connection
+from multiprocessing import connection, resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
@@ -119,7 +119,8 @@ class Supervisor:
         box.enter("opening")
         arguments = (self._config, index, theirs, box, self._log(index), os.getpid(), self._open_captioner)
         process = context.Process(target=work, args=arguments, name=f"worker-{index}")
-        process.start()
+        with _interrupt_held_back():
+            process.start()
         theirs.close()
         self._workers.append(_Worker(index, process, ours, box))
 
@@ -272,6 +273,18 @@ def supervised(
     """Caption units in watched worker processes and yield their reports, as `Supervisor.run` does."""
     with Supervisor(config, units, num_workers=num_workers, open_captioner=open_captioner) as supervisor:
         yield from supervisor.run()
+
+
+@contextmanager
+def _interrupt_held_back() -> Iterator[None]:
+    """Hold control-C back, here for the moment and for good in processes started meanwhile: it is the supervisor's."""
+    # Where it starts its tracker, multiprocessing lets the signal through again.
+    resource_tracker.ensure_running()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT,))
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _kill(worker: _Worker) -> None:

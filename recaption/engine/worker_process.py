@@ -49,8 +49,7 @@ def work(
     open_captioner: OpenCaptioner | None,
 ) -> None:
     """Caption units that come through the pipe until there are no more."""
-    # In a group of its own, so that all it starts can be ended with it, and so that a terminal's control-C reaches its
-    # supervisor alone.
+    # In a group of its own, so that all it starts can be ended with it.
     os.setpgid(0, 0)
     end_with_parent(parent)
     sending = threading.Lock()

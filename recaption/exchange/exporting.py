@@ -64,6 +64,9 @@ def export(config: ExportConfig) -> dict[str, int]:
 def _units(config: ExportConfig, captioning: RecaptionConfig | None) -> Sequence[Unit]:
     if captioning is not None:
         return open_units(captioning)
+    if not any(config.recaptions.glob("*_stats.json")):
+        wanted = "the folder of a finished run or import"
+        raise UserError("no captions here", where=config.recaptions, found="no NNNNN_stats.json", wanted=wanted)
     if config.shards is None:
         fix = "Give the shards that the captions are of"
         raise UserError("no config.yaml says what was captioned", where=config.recaptions, fix=fix)

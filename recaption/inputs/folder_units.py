@@ -20,24 +20,25 @@ class FolderUnit:
 
     name: str
     folder: Path
-    paths: tuple[Path, ...]
+    names: tuple[str, ...]
+    """The files' paths below the folder; a million `Path`s would fill half a gigabyte."""
 
     @property
     def num_rows(self) -> int:
         """Return the number of files."""
-        return len(self.paths)
+        return len(self.names)
 
     @property
     def fingerprint(self) -> str:
         """Return a digest of names and sizes."""
         digest = hashlib.sha256()
-        for key, path in zip(self.keys(), self.paths, strict=True):
-            digest.update(f"{key} {path.stat().st_size}\n".encode())
+        for key, name in zip(self.keys(), self.names, strict=True):
+            digest.update(f"{key} {(self.folder / name).stat().st_size}\n".encode())
         return digest.hexdigest()
 
     def keys(self) -> list[str]:
         """Return the files' relative paths."""
-        return [_key(path, self.folder) for path in self.paths]
+        return [_key(name) for name in self.names]
 
     def column_types(self) -> "Mapping[str, pyarrow.DataType]":
         """Return nothing: files have no columns."""
@@ -45,9 +46,9 @@ class FolderUnit:
 
     def rows(self) -> Iterator[InputRow]:
         """Yield the files; one that can't be read becomes a row that says so."""
-        for key, path in zip(self.keys(), self.paths, strict=True):
+        for key, name in zip(self.keys(), self.names, strict=True):
             try:
-                data = path.read_bytes()
+                data = (self.folder / name).read_bytes()
             except OSError as error:
                 yield InputRow(key=key, image=None, status=UNREADABLE, error_message=str(error.strerror))
             else:
@@ -61,20 +62,27 @@ def list_folder_units(folder: Path, images_per_unit: int) -> list[FolderUnit]:
     """
     if not folder.is_dir():
         raise UserError("no such folder", where=folder, fix="Check --images.")
-    paths = sorted(path for path in folder.rglob("*") if path.is_file() and not _hidden(path.relative_to(folder)))
-    if not paths:
+    names = sorted(_files_below(folder, ""), key=lambda name: name.split("/"))
+    if not names:
         raise UserError("the folder holds no files", where=folder, wanted="pictures, at any depth")
-    starts = range(0, len(paths), images_per_unit)
+    starts = range(0, len(names), images_per_unit)
     return [
-        FolderUnit(f"{index:05d}", folder, tuple(paths[start : start + images_per_unit]))
+        FolderUnit(f"{index:05d}", folder, tuple(names[start : start + images_per_unit]))
         for index, start in enumerate(starts)
     ]
 
 
-def _key(path: Path, folder: Path) -> str:
-    """Return a file's path below a folder; bytes of its name that are no UTF-8 become `\\xNN`."""
-    return os.fsencode(path.relative_to(folder).as_posix()).decode("utf-8", "backslashreplace")
+def _files_below(folder: Path, prefix: str) -> Iterator[str]:
+    """Yield the paths of files below a folder, hidden ones left out; links to folders are not followed."""
+    with os.scandir(folder) as entries:
+        found = [entry for entry in entries if not entry.name.startswith(".")]
+    for entry in found:
+        if entry.is_dir(follow_symlinks=False):
+            yield from _files_below(Path(entry.path), f"{prefix}{entry.name}/")
+        elif entry.is_file():
+            yield f"{prefix}{entry.name}"
 
 
-def _hidden(path: Path) -> bool:
-    return any(part.startswith(".") for part in path.parts)
+def _key(name: str) -> str:
+    """Return a path as a text: bytes of it that are no UTF-8 become `\\xNN`."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")

@@ -2,11 +2,14 @@
 
 import io
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 from imagetext.shards import ShardRow, make_key, write_shard
 from tests.llava_train import tiny
@@ -28,6 +31,22 @@ def row(shard_index: int, row_index: int, image: bytes | None, **fields: object)
 @pytest.fixture(scope="session")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny.write_captioner(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(scope="session")
+def talkative(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The captioner with a language model drawn at random: captions of many lengths, another for every picture."""
+    folder = tmp_path_factory.mktemp("talkative") / "model"
+    shutil.copytree(model, folder)
+    weights = load_file(folder / "model.safetensors")
+    stop_ids = json.loads((folder / "generation_config.json").read_text())["eos_token_id"]
+    generator = torch.Generator().manual_seed(0)
+    for name, weight in weights.items():
+        if name.startswith("language_model") and weight.ndim == 2:
+            weight.copy_(0.3 * torch.randn(weight.shape, generator=generator))
+    weights["language_model.lm_head.weight"][stop_ids] *= 1.5
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    return folder
 
 
 @pytest.fixture(scope="session")

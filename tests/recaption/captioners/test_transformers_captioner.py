@@ -1,6 +1,7 @@
 """The embedded captioner behind the seam: a stream in, results under tickets out, whatever stands beside a row."""
 
 import pickle
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -133,3 +134,13 @@ def test_draws_follow_seed_and_key_alone(model: Path) -> None:
 
     assert drawn() == drawn(deterministic=False) == drawn(batch_size=2)
     assert drawn() != drawn(seed=1)
+
+
+def test_prefill_and_decode_are_timed_apart(captioner: TransformersCaptioner, streaming: TransformersCaptioner) -> None:
+    for opened in (captioner, streaming):
+        opened.take_seconds()
+        began = time.monotonic()
+        captions(opened, requests(opened, range(6)))
+        passed, taken = time.monotonic() - began, opened.take_seconds()
+        assert taken.keys() == {"prefill", "decode"} and min(taken.values()) > 0.0
+        assert sum(taken.values()) < passed and not opened.take_seconds()

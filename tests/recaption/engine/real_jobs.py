@@ -22,9 +22,9 @@ def write_shards(folder: Path, num_shards: int) -> Path:
     return folder
 
 
-def command(model: Path, shards: Path, output_dir: Path, *more: str) -> list[str]:
+def command(model: Path, shards: Path, output_dir: Path, *more: str, max_new_tokens: int = 8) -> list[str]:
     """Return the command of a job on the CPU."""
-    settings = ("--max_new_tokens=8", "--batch_size=4", "--device=cpu", *more)
+    settings = (f"--max_new_tokens={max_new_tokens}", "--batch_size=4", "--device=cpu", *more)
     places = (f"--model={model}", f"--shards={shards}", f"--output_dir={output_dir}")
     return [sys.executable, "-m", "recaption", "run", *places, *settings]
 

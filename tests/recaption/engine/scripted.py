@@ -3,7 +3,7 @@
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -64,9 +64,9 @@ class ScriptedCaptioner:
             requests = [place for place in batch if isinstance(place, Request)]
             for request in requests:
                 self._break_down(name_of(request.picture))
-            for place, request in enumerate(batch):
-                if isinstance(request, Request):
-                    yield from self._result(request, f"at {place} of {len(batch)}", len(requests))
+            for number, place in enumerate(batch):
+                if isinstance(place, Request):
+                    yield from self._result(place, f"at {number} of {len(batch)}", len(requests))
 
     def _break_down(self, name: str) -> None:
         script = self._script
@@ -137,7 +137,7 @@ class ListUnit:
         return {}
 
 
-def unit(index: int, images: list[bytes | None]) -> ListUnit:
+def unit(index: int, images: Sequence[bytes | None]) -> ListUnit:
     rows = tuple(
         InputRow(key=f"{index:05d}{place:04d}", image=image)
         if image is not None

@@ -1,13 +1,22 @@
 """Which stage holds the others up, and what the log says to do about it."""
 
 import itertools
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from functools import partial
+from pathlib import Path
 
 import pytest
 
+from recaption.captioners.base import Item, Result
+from recaption.config import RecaptionConfig
 from recaption.engine.clock import StageClock
 from recaption.engine.report import StageTotals, UnitReport
+from recaption.engine.worker import caption_stream
 from recaption.engine_config import EngineConfig
 from runtime.errors import UserError
+from tests.recaption.engine.scripted import Script, ScriptedCaptioner, begin, settings, units
 
 
 def report(decode_processes: int = 2, **seconds: float) -> UnitReport:
@@ -36,7 +45,7 @@ def report(decode_processes: int = 2, **seconds: float) -> UnitReport:
     ],
 )  # fmt: skip
 def test_the_bottleneck_is_named_with_what_to_change(seconds: dict[str, float], bottleneck: str, advice: str) -> None:
-    made = report(**seconds)
+    made = report(2, **seconds)
     assert made.bottleneck == bottleneck
     assert f"bottleneck: {bottleneck}: " in made.describe() and advice in made.describe()
 
@@ -69,6 +78,47 @@ def test_the_clock_adds_up_and_starts_again() -> None:
     seconds, wall_seconds = clock.take()
     assert seconds["reading"] == 1.5 and 0 <= seconds["writing"] <= wall_seconds
     assert clock.take()[0] == {}
+
+
+class TimedCaptioner(ScriptedCaptioner):
+    """Takes as long over prefills and decoding as it says, and as long again over what it does not tell apart."""
+
+    def __init__(self) -> None:
+        super().__init__(Script(), {})
+        self.taken: dict[str, float] = {}
+        self.totals: Counter[str] = Counter()
+
+    def answer(self, items: Iterator[Item]) -> Iterator[Result]:
+        for result in super().answer(items):
+            for stage, seconds in (("prefill", 0.01), ("decode", 0.02), ("neither", 0.01)):
+                began = time.monotonic()
+                time.sleep(seconds)
+                self.taken[stage] = self.taken.get(stage, 0.0) + time.monotonic() - began
+            yield result
+
+    def take_seconds(self) -> Mapping[str, float]:
+        taken, self.taken = self.taken, {}
+        self.totals.update(taken)
+        return taken
+
+
+def _handed_over(captioner: TimedCaptioner, config: RecaptionConfig) -> TimedCaptioner:
+    return captioner
+
+
+def test_a_captioner_s_stages_add_up_to_the_time_that_passed(tmp_path: Path) -> None:
+    # The first run checks the types of all that it calls for the first time.
+    for turn in range(2):
+        config, captioner = begin(settings(tmp_path / str(turn))), TimedCaptioner()
+        reports = list(caption_stream(config, iter(units(2)), open_captioner=partial(_handed_over, captioner)))
+    found: Counter[str] = Counter()
+    for report in reports:
+        found.update(report.seconds)
+    own = ("waiting", "prefill", "decode", "captioning")
+    # What is left is the settling of rows between two answers.
+    assert 0.8 < sum(found[stage] for stage in own) / sum(report.wall_seconds for report in reports) <= 1.001, found
+    assert (found["prefill"], found["decode"]) == (captioner.totals["prefill"], captioner.totals["decode"])
+    assert found["captioning"] >= captioner.totals["neither"] > 0.2
 
 
 @pytest.mark.parametrize(

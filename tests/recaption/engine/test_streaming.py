@@ -189,7 +189,7 @@ def test_reading_goes_on_where_it_failed_in_passing(tmp_path: Path) -> None:
 
 
 class OutageUnit(ListUnit):
-    """Is unreachable for a while, at first in its middle and then from its first row on; later once before every row."""
+    """Is out of reach for a while, at first in its middle, then from its first row on; later once before every row."""
 
     failures: ClassVar[list[str]] = []
 

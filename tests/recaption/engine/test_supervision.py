@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from recaption.captioners.base import Captioner
 from recaption.engine.report import UnitReport
 from recaption.executors.local import caption_units
 from recaption.inputs.units import InputRow
@@ -163,8 +164,9 @@ def test_workers_that_die_without_getting_anywhere_end_the_run(tmp_path: Path) -
     assert not list(tmp_path.glob("*.parquet"))
 
 
-def _die_at_once(config: object) -> None:
+def _die_at_once(config: object) -> Captioner:
     os.kill(os.getpid(), signal.SIGKILL)
+    raise AssertionError("it is dead")
 
 
 class BrokenUnit(ListUnit):
