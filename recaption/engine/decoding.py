@@ -96,12 +96,16 @@ class DecodeProcesses:
         self._seconds_max = seconds_max
         # Started before the captioner is opened, so that both load side by side.
         self._children = [_Child() for _ in range(num_processes)]
+        self._threads: list[threading.Thread] = []
 
     def start(self, prepare: Prepare) -> None:
         """Begin with the tasks."""
         pickled = pickle.dumps(prepare)
         for child in self._children:
-            threading.Thread(target=self._work, args=(child, pickled), daemon=True, name="decoding").start()
+            self._threads.append(
+                threading.Thread(target=self._work, args=(child, pickled), daemon=True, name="decoding")
+            )
+            self._threads[-1].start()
 
     def submit(self, task: Task) -> None:
         """Queue a picture."""
@@ -113,6 +117,10 @@ class DecodeProcesses:
         for child in self._children:
             self._tasks.put(None)
             child.kill()
+        for thread in self._threads:
+            thread.join(EXIT_SECONDS)
+        for child in self._children:
+            child.reap()
 
     def _work(self, child: "_Child", pickled: bytes) -> None:
         while (task := self._tasks.get()) is not None:
@@ -173,6 +181,11 @@ class _Child:
         process = self._process
         if process is not None:
             process.kill()
+
+    def reap(self) -> None:
+        """Leave neither a dead process nor an open pipe behind, once its thread has ended."""
+        if self._process is not None:
+            self._end(exit_seconds=0.0)
 
     def _start(self) -> None:
         if self._closed:

@@ -1,9 +1,11 @@
 """Decode processes: pictures that crash or never end cost themselves, and how many there are changes nothing."""
 
 import functools
+import gc
 import os
 import signal
 from concurrent.futures import Future
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -77,6 +79,26 @@ def test_a_process_killed_from_outside_costs_nothing() -> None:
         assert [answer.result(60).error for answer in answers] == [None] * 40
     finally:
         decoders.close()
+
+
+def test_closing_leaves_no_dead_process_and_no_open_pipe() -> None:
+    # The first start leaves multiprocessing's own tracker behind, with its pipe.
+    for _ in range(2):
+        open_files, zombies = len(list(Path("/proc/self/fd").iterdir())), _zombies(os.getpid())
+        decoders = open_decoders(2, 60.0)
+        assert ask(decoders, [png(0)])[0].result(60).error is None
+        decoders.close()
+    assert _zombies(os.getpid()) == zombies
+    gc.collect()
+    assert len(list(Path("/proc/self/fd").iterdir())) == open_files
+
+
+def _zombies(parent: int) -> int:
+    states = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(FileNotFoundError, ProcessLookupError):
+            states.append(path.read_text().rpartition(")")[2].split()[:2])
+    return states.count(["Z", str(parent)])
 
 
 def _python_children(before: set[int]) -> set[int]:

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from imagetext.caption_flags.names import SAME_AS_MANY
 from recaption import verbs
 from recaption.config import RecaptionConfig, VerifyConfig
 from recaption.engine_config import EngineConfig
@@ -31,7 +32,12 @@ def check(rows: list[dict[str, Any]], healthy: list[dict[str, Any]], expected: d
         assert row["attempts"] == (1 if row["status"] == "success" else 0), "no picture was asked about again"
         assert row["status"] == "success" or row["error_message"]
         if place not in expected:
-            assert row == healthy[place]
+            assert _alone(row) == _alone(healthy[place])
+
+
+def _alone(row: dict[str, Any]) -> dict[str, Any]:
+    """Return a row without what is said of it for the sake of the rest of its unit."""
+    return {**row, "flags": [flag for flag in row["flags"] if flag != SAME_AS_MANY]}
 
 
 def test_a_shard_with_50_hostile_rows_gives_1000_rows(shards: tuple[Path, dict[int, str]], tmp_path: Path) -> None:

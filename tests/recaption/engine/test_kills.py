@@ -54,6 +54,7 @@ class Disturbed:
 
     def __init__(self, arguments: list[str], folder: Path, draw: random.Random):
         self._arguments, self._folder, self._draw = arguments, folder, draw
+        self._said = folder.with_suffix(".stderr")
         self._finished: dict[str, tuple[int, int]] = {}
         self.num_late = 0
         """Kills that came after a start had finished a unit."""
@@ -62,7 +63,8 @@ class Disturbed:
         """Start a job until it ends by itself, killing at random moments at most so often; return how often."""
         num_kills = 0
         while True:
-            process = subprocess.Popen(self._arguments, env=real_jobs.environment(), stderr=subprocess.DEVNULL)
+            with self._said.open("ab") as said:
+                process = subprocess.Popen(self._arguments, env=real_jobs.environment(), stderr=said)
             while num_kills < most_kills and self._lives_until_a_moment(process):
                 num_kills += 1
                 self._kill(process)
@@ -70,7 +72,7 @@ class Disturbed:
             self._watch()
             if code == 0:
                 return num_kills
-            assert code == -signal.SIGKILL, code
+            assert code == -signal.SIGKILL, self._said.read_text()[-2000:]
 
     def _lives_until_a_moment(self, process: subprocess.Popen[bytes]) -> bool:
         late = self._draw.random() < 0.5
@@ -110,29 +112,33 @@ def test_being_asked_to_end_leaves_nothing_half_done_and_the_next_start_goes_on(
     """As Slurm and Kubernetes ask it, and as control-C does at a terminal, which reaches a whole group."""
     shards, side = real_jobs.write_shards(tmp_path / "shards", NUM_SHARDS), tmp_path / "side"
     for number, code, line in ((signal.SIGTERM, 143, "terminated"), (signal.SIGINT, 130, "interrupted")):
-        process = subprocess.Popen(
-            real_jobs.command(talkative, shards, side, "--workers=2", max_new_tokens=100),
-            env=real_jobs.environment(),
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
-        num_before = len(list(side.glob("*_stats.json")))
-        wait_until(lambda: len(list(side.glob("*_stats.json"))) > num_before, "a unit to be finished", 300.0)  # noqa: B023
-        started = descendants(process.pid)
-        if number == signal.SIGINT:
-            os.killpg(process.pid, number)
-        else:
-            process.send_signal(number)
-        _, said = process.communicate(timeout=60)
-        assert (process.returncode, said.splitlines()[-1]) == (code, f"{line}: run the same command again to continue")
-        assert "Traceback" not in said, said
-        wait_until(lambda: not any(map(is_alive, started)), "its processes to end")  # noqa: B023
+        command = real_jobs.command(talkative, shards, side, "--workers=2", max_new_tokens=100)
+        assert _asked_to_end(command, side, number) == (code, f"{line}: run the same command again to continue")
         assert not list(side.rglob("*.partial*")) and not (side / "done.json").exists()
     for folder in (side, tmp_path / "undisturbed"):
         run = real_jobs.run(real_jobs.command(talkative, shards, folder, max_new_tokens=100))
         assert run.returncode == 0, run.stderr
     assert parquets(side) == parquets(tmp_path / "undisturbed")
+
+
+def _asked_to_end(command: list[str], folder: Path, number: signal.Signals) -> tuple[int, str]:
+    """Start a job, signal it once it has finished a unit, and return its exit code and last line."""
+    num_before = len(list(folder.glob("*_stats.json")))
+    process = subprocess.Popen(
+        command, env=real_jobs.environment(), stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    wait_until(
+        lambda: process.poll() is not None or len(list(folder.glob("*_stats.json"))) > num_before, "a unit", 600.0
+    )
+    started = descendants(process.pid)
+    if number == signal.SIGINT:
+        os.killpg(process.pid, number)
+    else:
+        process.send_signal(number)
+    _, said = process.communicate(timeout=60)
+    assert "Traceback" not in said, said
+    wait_until(lambda: not any(map(is_alive, started)), "its processes to end")
+    return process.returncode, said.splitlines()[-1]
 
 
 @pytest.mark.slow
