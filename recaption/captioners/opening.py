@@ -36,7 +36,7 @@ def identify_captioner(config: RecaptionConfig) -> str:
 
     Raises UserError for a folder that holds no model.
     """
-    if config.captioner != "openai":
+    if config.captioner == "transformers":
         _refuse_no_model(local_folder(config.model))
     if config.captioner == "transformers" and not _is_llava(config):
         from recaption.captioners import vision_language_captioner
