@@ -5,6 +5,7 @@ import itertools
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from recaption.captioners.chat import retry_after_seconds
 from recaption.captioners.openai_captioner import OpenAICaptioner, identify_captioner
 from recaption.captioners.servers import ServerRound
 from recaption.config import RecaptionConfig
+from recaption.named_prompts import Decoding
 from runtime.errors import UserError
 from tests.recaption.captioners.conftest import picture
 from tests.recaption.captioners.scripted_server import Script, picture_of, serving
@@ -232,6 +234,15 @@ def test_greedy_requests_ask_for_no_sampling() -> None:
     assert (body["temperature"], body["max_tokens"], body["model"]) == (0.0, 9, "tiny")
     assert "seed" not in body and "top_k" not in body
     assert [part["type"] for part in body["messages"][0]["content"]] == ["image_url", "text"]
+
+
+def test_a_row_asked_again_is_asked_as_it_says() -> None:
+    script = Script()
+    again = replace(request(1), decoding=Decoding(temperature=0.4, top_k=7, seed=3), max_new_tokens=30)
+    with serving(script) as url:
+        settled(OpenAICaptioner(config([url], max_new_tokens=9)), [request(0), again])
+    told = {picture_of(body): (body["temperature"], body["max_tokens"], body.get("top_k")) for body in script.bodies}
+    assert told == {"0": (0.0, 9, None), "1": (0.4, 30, 7)}
 
 
 def test_the_key_is_sent_and_never_said(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import pickle
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from recaption.captioners.base import Answered, Captioner, Failed, Hole, Item, R
 from recaption.captioners.opening import identify_captioner, open_captioner
 from recaption.captioners.vision_language_captioner import VisionLanguageCaptioner
 from recaption.config import RecaptionConfig
+from recaption.named_prompts import Decoding
 from runtime.errors import UserError
 from tests.recaption.captioners.conftest import config, picture
 
@@ -156,6 +158,14 @@ def test_draws_depend_on_seed_key_and_prompt_alone(next_model: Path) -> None:
     likeliest = opened(next_model, temperature=1.0, top_k=1)
     greedy = opened(next_model)
     assert texts(likeliest, requests(likeliest, range(3))) == texts(greedy, requests(greedy, range(3)))
+
+
+def test_rows_asked_again_are_answered_as_they_say(next_model: Path, captioner: Captioner) -> None:
+    usual = [one for one in requests(captioner, range(3)) if isinstance(one, Request)]
+    drawn = Decoding(temperature=1.0, top_k=30, seed=1)
+    again: list[Item] = [replace(one, decoding=drawn, max_new_tokens=17) for one in usual]
+    drawing = opened(next_model, temperature=1.0, top_k=30, seed=1, max_new_tokens=17)
+    assert texts(captioner, again) == texts(drawing, usual)
 
 
 def test_several_prompts_are_answered_in_their_order(next_model: Path, captioner: Captioner) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from imagetext.sidecars import RECAPTION_COLUMN
-from recaption.captioners.base import Answered, Caption, Failed, Item, Request, Result
+from recaption.captioners.base import Answered, Caption, CaptionerLostError, Failed, Item, Request, Result
 from recaption.captioners.positions import batches_by_position
 from recaption.config import RecaptionConfig
 from recaption.executors.local import caption_units
@@ -100,8 +100,8 @@ class Scripted:
 
     captioner_id = "scripted"
 
-    def __init__(self, batches: list[list[str]]):
-        self._batches = batches
+    def __init__(self, batches: list[list[str]], lose_at: int = -1):
+        self._batches, self._lose_at = batches, lose_at
 
     @property
     def prepare(self) -> Callable[[Any], Any]:
@@ -111,6 +111,8 @@ class Scripted:
         for batch in batches_by_position(items, 4):
             requests = [place for place in batch if isinstance(place, Request)]
             self._batches.append([request.key for request in requests])
+            if len(self._batches) == self._lose_at:
+                raise CaptionerLostError("the device is gone")
             for request in requests:
                 said = Caption(**{"finish_reason": "stop", "num_tokens": 9, "mean_logprob": -0.5, **_said(request)})
                 yield Answered(ticket=request.ticket, captions=(said,))
@@ -134,12 +136,14 @@ def _said(request: Request) -> dict[str, Any]:
     return {"text": f"Picture {request.key} in {request.max_new_tokens or 'few'} tokens."}
 
 
-def scripted(output_dir: Path, steps: list[str], **repair: Any) -> tuple[dict[str, dict[str, Any]], list[list[str]]]:
+def scripted(
+    output_dir: Path, steps: list[str], *, lose_at: int = -1, **repair: Any
+) -> tuple[dict[str, dict[str, Any]], list[list[str]]]:
     config = begin(dataclasses.replace(settings(output_dir), repair=RepairConfig(steps=steps, **repair)))
     rows = tuple(InputRow(key=f"k{index}", image=png(index)) for index in range(10))
     batches: list[list[str]] = []
     work = [ListUnit(name="00000", content=rows)]
-    list(caption_units(config, work, open_captioner=lambda _: Scripted(batches)))
+    list(caption_units(config, work, open_captioner=lambda _: Scripted(batches, lose_at)))
     return {row["key"]: row for row in table(output_dir)}, batches
 
 
@@ -169,6 +173,15 @@ def test_a_caption_that_nothing_cures_stays_the_first_with_its_flag(tmp_path: Pa
     assert row["flags"] == ["repetition_loop"] and row["first_caption"] is None
     assert row["repairs"] == [f"{step}: repetition_loop" for step in ("first", "sampled", "other_prompt")]
     assert row["clean_caption"] == "A cup on a table"
+
+
+@pytest.mark.parametrize("lose_at", [4, 5, 6])
+def test_a_captioner_lost_over_rows_asked_again_changes_none_of_them(tmp_path: Path, lose_at: int) -> None:
+    undisturbed, _ = scripted(tmp_path / "undisturbed", EVERY_STEP)
+    disturbed, batches = scripted(tmp_path / "disturbed", EVERY_STEP, lose_at=lose_at)
+    assert len(batches) > 6
+    for key, row in undisturbed.items():
+        assert {**disturbed[key], "attempts": 0} == {**row, "attempts": 0}
 
 
 def test_only_the_named_defects_are_asked_again(tmp_path: Path) -> None:
