@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
 from runtime.errors import UserError
 
@@ -37,6 +38,10 @@ class OpenAIConfig:
         for url in self.servers:
             if not url.startswith(("http://", "https://")):
                 raise UserError("no URL of a server", where="openai.servers", found=url, wanted="http://HOST:PORT/v1")
+            if urlsplit(url).username is not None or urlsplit(url).query:
+                # The config is kept beside the captions, and this error may be kept in a log.
+                wanted = "a bare URL; a key goes into openai.api_key_file"
+                raise UserError("a URL that may hold a key", where="openai.servers", wanted=wanted)
         for name in ("concurrency", "attempts"):
             if getattr(self, name) < 1:
                 raise UserError("out of range", where=f"openai.{name}", found=getattr(self, name), wanted=">= 1")

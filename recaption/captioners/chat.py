@@ -2,6 +2,7 @@
 
 import base64
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -10,9 +11,12 @@ from typing import Any
 
 from recaption.captioners.base import Caption, FailureKind
 from recaption.named_prompts import Decoding
+from runtime.errors import UserError
 
 _AT_FAULT = (400, 413, 415, 422)
 """Statuses by which a server refuses one request; asked again, it would refuse it again."""
+_NO_JOB = (401, 403, 404)
+"""Statuses by which a server refuses the whole job: its key, or its model."""
 _MESSAGE_CHARACTERS = 300
 
 
@@ -55,8 +59,12 @@ def chat_request(
 def read_answer(status: int, headers: Mapping[str, str], body: bytes) -> Caption:
     """Return the caption in an answer.
 
-    Raises AskAgainError or RefusedError for whatever else a server answers.
+    Raises AskAgainError or RefusedError for whatever else a server answers, and UserError where it refuses the job.
     """
+    if status in _NO_JOB:
+        wanted = "a server that takes this key and has this model"
+        found = f"HTTP {status}: {_shown(body)}"
+        raise UserError("the server refuses to answer", where="openai.servers", found=found, wanted=wanted)
     if status in _AT_FAULT:
         raise RefusedError(f"HTTP {status}: {_shown(body)}")
     if status != 200:
@@ -64,14 +72,15 @@ def read_answer(status: int, headers: Mapping[str, str], body: bytes) -> Caption
         raise AskAgainError("unavailable", f"HTTP {status}: {_shown(body)}", wait_seconds)
     try:
         answer = json.loads(body)
-        choice = answer["choices"][0]
-        text, finish_reason = choice["message"]["content"] or "", choice["finish_reason"]
+        (choice,) = answer["choices"]
+        text, finish_reason = choice["message"]["content"], choice["finish_reason"]
         if finish_reason in ("stop", "length"):
             num_tokens, mean_logprob = _counts(answer, choice, ended=finish_reason == "stop")
+            # Not str(text): what is null or a list is no caption.
             return Caption(
-                text=str(text).strip(), finish_reason=finish_reason, num_tokens=num_tokens, mean_logprob=mean_logprob
+                text=text.strip(), finish_reason=finish_reason, num_tokens=num_tokens, mean_logprob=mean_logprob
             )
-    except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         message = f"no chat completion ({type(error).__name__}): {_shown(body)}"
         raise AskAgainError("unavailable", message) from error
     raise RefusedError(f"the server ended the answer for another reason: {finish_reason}")
@@ -97,6 +106,8 @@ def _counts(answer: Mapping[str, Any], choice: Mapping[str, Any], *, ended: bool
     logprobs: Sequence[Mapping[str, Any]] = (choice.get("logprobs") or {}).get("content") or []
     num_tokens = len(logprobs) or (answer.get("usage") or {}).get("completion_tokens")
     mean_logprob = sum(float(one["logprob"]) for one in logprobs) / len(logprobs) if logprobs else None
+    if mean_logprob is not None and not math.isfinite(mean_logprob):
+        mean_logprob = None
     return (None if num_tokens is None else max(0, int(num_tokens) - ended)), mean_logprob
 
 

@@ -14,7 +14,7 @@ from recaption.captioners.draws import seed_of_draws
 from recaption.captioners.identity import identify_model, identify_settings
 from recaption.captioners.in_flight import event_loop, settle_stream
 from recaption.captioners.pictures import Encode, pixels_of
-from recaption.captioners.served_models import agree_on_model, read_headers
+from recaption.captioners.served_models import agree_on_model, headers_with, read_key
 from recaption.captioners.servers import Server, ServerRound
 from recaption.config import RecaptionConfig
 from recaption.prompts import decodings_for
@@ -35,7 +35,9 @@ class OpenAICaptioner:
         self.captioner_id = identify_captioner(config)
         self._config, self._settings = config, config.openai
         self._decodings = decodings_for(config)
-        self._headers = read_headers(config.openai.api_key_file)
+        key = read_key(config.openai.api_key_file)
+        self._key = None if key is None else key.encode()
+        self._headers = headers_with(key)
         self._round = ServerRound(config.openai.servers)
         self._model = agree_on_model(config, self._round, self._headers)
 
@@ -47,7 +49,8 @@ class OpenAICaptioner:
 
     def answer(self, items: Iterator[Item]) -> Iterator[Result]:
         """Yield a result for every request as it is settled."""
-        limits = httpx.Limits(max_connections=self._settings.concurrency)
+        concurrency = self._settings.concurrency
+        limits = httpx.Limits(max_connections=concurrency, max_keepalive_connections=concurrency)
         # Proxies named by the environment are for the web, and servers of one's own seldom lie behind them.
         client = httpx.AsyncClient(headers=self._headers, limits=limits, timeout=None, trust_env=False)
 
@@ -56,7 +59,7 @@ class OpenAICaptioner:
 
         with event_loop() as loop:
             try:
-                yield from settle_stream(items, settle, loop, most_at_once=self._settings.concurrency)
+                yield from settle_stream(items, settle, loop, most_at_once=concurrency)
             finally:
                 asyncio.run_coroutine_threadsafe(client.aclose(), loop).result()
 
@@ -99,7 +102,7 @@ class OpenAICaptioner:
         self, client: httpx.AsyncClient, server: Server, request: Request, place: int, deadline: float
     ) -> Caption:
         prompt, decoding = request.prompts[place], request.decoding or self._decodings[place]
-        body = chat_request(
+        question = chat_request(
             self._model,
             prompt,
             request.picture,
@@ -110,13 +113,15 @@ class OpenAICaptioner:
         seconds = min(self._settings.timeout_seconds, max(0.0, deadline - time.monotonic()))
         try:
             async with asyncio.timeout(seconds):
-                response = await client.post(f"{server.url}/chat/completions", json=body)
+                response = await client.post(f"{server.url}/chat/completions", json=question)
         except TimeoutError:
             raise AskAgainError("timeout", f"no answer within {seconds:.0f} s") from None
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             message = f"{type(error).__name__}: {error}".strip(": ")
             raise AskAgainError("unavailable", message) from error
-        return read_answer(response.status_code, response.headers, response.content)
+        # Some servers quote a key that they refuse, and what they say may end up in a sidecar.
+        body = response.content if self._key is None else response.content.replace(self._key, b"[key]")
+        return read_answer(response.status_code, response.headers, body)
 
     def _pause_seconds(self, request: Request, attempt: int, failure: AskAgainError, server: Server) -> float:
         """Return how long to wait: half to all of 0.5, 1, 2, ... seconds, so that rows do not all come back at once.

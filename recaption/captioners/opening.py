@@ -6,14 +6,14 @@ from pathlib import Path
 
 from llava_train.hub import local_folder
 from recaption.captioners.base import Captioner
-from recaption.captioners.llava_folders import is_llava
+from recaption.captioners.llava_folders import is_run_here
 from recaption.config import RecaptionConfig
 from runtime.errors import UserError
 
 
 def open_captioner(config: RecaptionConfig) -> Captioner:
     """Load or connect to the captioner; raises UserError where there is none, or not the one wanted."""
-    if config.captioner == "transformers" and not _is_llava(config):
+    if config.captioner == "transformers" and not _is_run_here(config):
         from recaption.captioners.vision_language_captioner import VisionLanguageCaptioner
 
         return VisionLanguageCaptioner(config)
@@ -38,7 +38,7 @@ def identify_captioner(config: RecaptionConfig) -> str:
     """
     if config.captioner == "transformers":
         _refuse_no_model(local_folder(config.model))
-    if config.captioner == "transformers" and not _is_llava(config):
+    if config.captioner == "transformers" and not _is_run_here(config):
         from recaption.captioners import vision_language_captioner
 
         return vision_language_captioner.identify_captioner(config)
@@ -63,10 +63,10 @@ def _require_vllm() -> None:
         raise UserError("vLLM is not installed here", where="captioner", found=found, fix=fix)
 
 
-def _is_llava(config: RecaptionConfig) -> bool:
+def _is_run_here(config: RecaptionConfig) -> bool:
     """Tell whether the model is of the kind that `llava_train` runs; what is no model at all is for it to refuse."""
     folder = local_folder(config.model)
-    return is_llava(folder) or not (folder / "config.json").is_file()
+    return is_run_here(folder) or not (folder / "config.json").is_file()
 
 
 def _refuse_no_model(folder: Path) -> None:

@@ -13,17 +13,27 @@ LISTING_SECONDS = 10.0
 """Longest wait for a server to say what it serves."""
 
 
-def read_headers(api_key_file: Path | None) -> dict[str, str]:
-    """Return the headers that authorise requests; raises UserError when the key's file can't be read."""
+def read_key(api_key_file: Path | None) -> str | None:
+    """Return the key that authorises requests; raises UserError when its file can't be read."""
     if api_key_file is None:
-        return {}
+        return None
     try:
         key = api_key_file.read_text().strip()
     except (OSError, UnicodeDecodeError) as error:
         raise UserError("the key can't be read", where=api_key_file, found=str(error), wanted="a text file") from error
     if not key.isascii() or not key.isprintable() or not key:
         raise UserError("no key in here", where=api_key_file, found=f"{len(key)} characters", wanted="one line")
-    return {"Authorization": f"Bearer {key}"}
+    return key
+
+
+def headers_with(key: str | None) -> dict[str, str]:
+    """Return the headers of requests that a key authorises."""
+    return {} if key is None else {"Authorization": f"Bearer {key}"}
+
+
+def read_headers(api_key_file: Path | None) -> dict[str, str]:
+    """Return the headers that authorise requests; raises UserError when the key's file can't be read."""
+    return headers_with(read_key(api_key_file))
 
 
 def agree_on_model(config: RecaptionConfig, servers: ServerRound, headers: Mapping[str, str]) -> str:

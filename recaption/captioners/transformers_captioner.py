@@ -8,12 +8,13 @@ from typing import Any
 
 from PIL import Image
 
+from llava_train.hub import local_folder
 from recaption.captioners.base import Answered, Caption, Item, Request, Result
 from recaption.captioners.identity import identify_model, identify_settings, package_versions
 from recaption.captioners.positions import Place, batches_by_position
 from recaption.config import RecaptionConfig
 from recaption.named_prompts import Decoding
-from recaption.prompts import decodings_for
+from recaption.prompts import decodings_for, prompts_without_condition
 from recaption.quality.decodings import max_tokens_again, sampled_again
 from runtime import seeds
 
@@ -40,6 +41,9 @@ class TransformersCaptioner:
         self._engine_again = self._open_engine_again(config) if _asks_otherwise(config) else self.engine
         self._dummy = self.prepare(Image.new("RGB", (1, 1), captioner.geometry.fill))
         self._prompt_ids: dict[str, tuple[int, ...]] = {}
+        # What its template can't render is said before the first picture.
+        for prompt in prompts_without_condition(config):
+            self._ids(prompt)
 
     def _open_engine_again(self, config: RecaptionConfig) -> Any:
         """Return a small engine over the same weights for rows asked again: the usual one stays as small as it is, and
@@ -212,7 +216,7 @@ def open_transformers(config: RecaptionConfig) -> TransformersCaptioner:
     from llava_train.model import load_captioner
 
     precision = torch.bfloat16 if config.precision == "bf16" else torch.float32
-    loaded = load_captioner(config.model, device=config.device, precision=precision)
+    loaded = load_captioner(local_folder(config.model), device=config.device, precision=precision)
     return TransformersCaptioner(loaded, config, identify_captioner(config))
 
 
@@ -220,7 +224,7 @@ def identify_captioner(config: RecaptionConfig) -> str:
     """Return the id of the captioner that a config opens, without opening it."""
     settings = {
         "captioner": "transformers",
-        "model": identify_model(config.model),
+        "model": identify_model(local_folder(config.model)),
         "max_new_tokens": config.max_new_tokens,
         "batch_size": config.batch_size,
         "deterministic": config.deterministic,

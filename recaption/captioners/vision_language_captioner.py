@@ -21,7 +21,7 @@ from recaption.captioners.positions import Place, batches_by_position
 from recaption.captioners.rendering import PromptRenderer
 from recaption.config import RecaptionConfig
 from recaption.named_prompts import Decoding
-from recaption.prompts import decodings_for
+from recaption.prompts import decodings_for, prompts_without_condition
 from runtime import seeds
 from runtime.device import pick_device
 from runtime.pretrained import load_pretrained
@@ -39,6 +39,9 @@ class VisionLanguageCaptioner:
         self._fit = FitWithin(longer_side_px=config.max_side_px)
         self._decodings = decodings_for(config)
         self._renderer = PromptRenderer(folder)
+        # What its template can't render is said before the first picture.
+        for prompt in prompts_without_condition(config):
+            self._renderer.token_ids(prompt)
         tokenizer = self._renderer.processor.tokenizer
         # Answers grow on the right, where prompts of a batch must all end.
         tokenizer.padding_side = "left"

@@ -27,7 +27,7 @@ from recaption.captioners.rendering import PromptRenderer
 from recaption.captioners.vllm_engine import open_engine
 from recaption.config import RecaptionConfig
 from recaption.named_prompts import Decoding
-from recaption.prompts import decodings_for
+from recaption.prompts import decodings_for, prompts_without_condition
 
 ADDED_PER_STEP = 32
 """Most requests added between two steps: their preparation holds finished answers up."""
@@ -52,6 +52,9 @@ class VllmCaptioner:
         self._max_new_tokens = config.max_new_tokens
         self._decodings = decodings_for(config)
         self._renderer = PromptRenderer(self._folder)
+        # What its template can't render is said before the first picture.
+        for prompt in prompts_without_condition(config):
+            self._renderer.token_ids(prompt)
         # Answers to several prompts begin with the same picture.
         self._shares_pictures = len(self._decodings) > 1
         self._most_rows = max(1, 2 * config.vllm.max_sequences // len(self._decodings))

@@ -91,7 +91,7 @@ class Handler(BaseHTTPRequestHandler):
         elif deed.startswith("429"):
             self.reply(429, b"too many requests", {"Retry-After": deed.split()[1]})
         elif deed.isdigit():
-            self.reply(int(deed), f"status {deed}".encode())
+            self.reply(int(deed), f"status {deed} for {self.headers.get('Authorization')}".encode())
         elif deed == "hang":
             self.server.script.stopping.wait(HANG_SECONDS)
             self.close_connection = True
@@ -109,6 +109,10 @@ class Handler(BaseHTTPRequestHandler):
                 "empty choices": b'{"choices": []}',
                 "not an object": b"[1, 2]",
                 "no content": b'{"choices": [{"message": {}, "finish_reason": "stop"}]}',
+                "null content": b'{"choices": [{"message": {"content": null}, "finish_reason": "stop"}]}',
+                "parts": b'{"choices": [{"message": {"content": [{"text": "a"}]}, "finish_reason": "stop"}]}',
+                "two choices": json.dumps({"choices": completion("one")["choices"] * 2}).encode(),
+                "endless logprob": whole.replace(b"-0.5", b"-Infinity"),
                 "length": json.dumps(completion(f"{prompt} {picture}", "length")).encode(),
                 "filtered": json.dumps(completion("", "content_filter")).encode(),
                 "bare": b'{"choices": [{"message": {"content": " a boat "}, "finish_reason": "stop"}]}',

@@ -1,7 +1,6 @@
 """The captioner of servers, against one that misbehaves: every row is settled, once, under its own ticket."""
 
 import io
-import itertools
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -13,7 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from imagetext.sidecars import read_sidecar_table
 from llava_train.pixels import read_geometry
+from recaption import verbs
 from recaption.captioner_config import OpenAIConfig
 from recaption.captioners import openai_captioner, servers
 from recaption.captioners.base import Answered, Captioner, Failed, Hole, Item, Request, Result, UnitEnd
@@ -21,6 +22,7 @@ from recaption.captioners.chat import retry_after_seconds
 from recaption.captioners.openai_captioner import OpenAICaptioner, identify_captioner
 from recaption.captioners.servers import ServerRound
 from recaption.config import RecaptionConfig
+from recaption.engine_config import EngineConfig
 from recaption.named_prompts import Decoding
 from runtime.errors import UserError
 from tests.recaption.captioners.conftest import picture
@@ -57,6 +59,7 @@ def settled(captioner: Captioner, items: Sequence[Item]) -> dict[int, Result]:
 MISDEEDS = {
     "500": ["500", "502", "503"], "limited": ["429 0.05"], "cut": ["cut", "cut"], "half": ["half"],
     "malformed": ["malformed"], "empty": ["empty choices"], "list": ["not an object"], "no content": ["no content"],
+    "null": ["null content"], "parts": ["parts"], "two": ["two choices"], "endless": ["endless logprob"],
     "refused": ["400"], "filtered": ["filtered"], "long": ["length"], "bare": ["bare"],
 }  # fmt: skip
 
@@ -64,7 +67,9 @@ MISDEEDS = {
 def test_every_row_is_settled_once_whatever_the_server_does() -> None:
     script = Script(misdeeds=MISDEEDS)
     names = [*MISDEEDS, *(f"healthy {index}" for index in range(20))]
-    items: list[Item] = [Hole(), *itertools.chain(*((request(i, name), Hole()) for i, name in enumerate(names)))]
+    items: list[Item] = [Hole()]
+    for ticket, name in enumerate(names):
+        items += [request(ticket, name), Hole()]
     with serving(script) as url:
         results = settled(OpenAICaptioner(config([url])), [*items, UnitEnd()])
     for ticket, name in enumerate(names):
@@ -201,6 +206,9 @@ def test_a_server_rests_longer_every_time_and_the_first_to_be_back_is_asked_when
     round_.answered(a)
     round_.failed(a)
     assert a.rests_until == pytest.approx(10 + servers.FIRST_REST_SECONDS)
+    for _ in range(5000):
+        round_.failed(a)
+    assert a.rests_until == 10 + servers.REST_SECONDS_MAX
 
 
 def test_several_prompts_are_answered_in_their_order() -> None:
@@ -253,6 +261,37 @@ def test_the_key_is_sent_and_never_said(tmp_path: Path) -> None:
     assert script.authorizations == {"Bearer s3cret"} and "s3cret" not in repr(captioner._config)
     with pytest.raises(UserError, match="the key can't be read"):
         OpenAICaptioner(config(["http://127.0.0.1:9/v1"], openai={"api_key_file": tmp_path / "none"}))
+
+
+def test_the_key_is_nowhere_in_what_a_job_writes(shards: Path, tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("s3cret")
+    folder = tmp_path / "side"
+    with serving(Script(fallback="400")) as url:
+        job = config([url], openai={"api_key_file": tmp_path / "key"})
+        verbs.run(replace(job, shards=str(shards), output_dir=folder, engine=EngineConfig(supervised=False)))
+    rows = [row for name in ("00000", "00001", "00002") for row in read_sidecar_table(folder, name).to_pylist()]
+    refused = [row["error_message"] for row in rows if row["status"] == "failed_to_caption"]
+    assert len(refused) == 15 and set(refused) == {"HTTP 400: status 400 for Bearer [key]"}
+    written = [path for path in folder.rglob("*") if path.is_file()]
+    assert len(written) > 6 and not any(b"s3cret" in path.read_bytes() for path in written)
+
+
+@pytest.mark.parametrize("status", ["401", "403", "404"])
+def test_a_server_that_refuses_the_job_stops_it_at_once(status: str, tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("s3cret")
+    with serving(Script(fallback=status)) as url:
+        captioner = OpenAICaptioner(config([url], openai={"api_key_file": tmp_path / "key"}))
+        with pytest.raises(
+            UserError, match=rf"refuses to answer: found HTTP {status}: status {status} for Bearer \[key"
+        ):
+            list(captioner.answer(iter([request(0)])))
+
+
+def test_a_log_probability_that_is_no_number_is_left_out() -> None:
+    with serving(Script(fallback="endless logprob")) as url:
+        (result,) = settled(OpenAICaptioner(config([url])), [request(0)]).values()
+    assert isinstance(result, Answered)
+    assert (result.captions[0].num_tokens, result.captions[0].mean_logprob) == (4, None)
 
 
 def test_when_nothing_answers_that_is_said_at_the_start() -> None:
@@ -317,6 +356,14 @@ def test_retry_after_is_a_number_or_a_date() -> None:
     [
         ({"servers": []}, r"openai\.servers: empty"),
         ({"servers": ["localhost:8000"]}, r"no URL of a server: found localhost:8000, wanted http://HOST:PORT/v1"),
+        (
+            {"servers": ["http://me:s3cret@host/v1"]},
+            r"servers: a URL that may hold a key: wanted a bare URL; a key goes",
+        ),
+        (
+            {"servers": ["http://host/v1?key=s3cret"]},
+            r"servers: a URL that may hold a key: wanted a bare URL; a key goes",
+        ),
         ({"attempts": 0}, r"openai\.attempts: out of range: found 0"),
         ({"row_seconds": 0.0}, r"openai\.row_seconds: out of range: found 0\.0, wanted > 0"),
     ],
