@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 
 from imagetext.conversation_files import IMAGE_TOKEN
-from llava_train.construction import require_known_construction
 from runtime.errors import UserError
 
 _RENDERING = "rendering.json"
@@ -34,6 +33,9 @@ def is_run_here(folder: Path) -> bool:
         return False
     if (folder / _RENDERING).is_file():
         return True
+    # transformers comes with it, which a finished job is looked at without.
+    from llava_train.construction import require_known_construction
+
     try:
         require_known_construction(folder)
     except UserError:
