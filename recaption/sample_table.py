@@ -31,7 +31,7 @@ def write_sample(place: Path, rows: Iterable[SampledRow], units: Sequence[Unit],
 
 
 def on_table(config: RecaptionConfig, table: Path, output_dir: Path, images_per_unit: int) -> RecaptionConfig:
-    """Return a job's config for a table of `write_sample` in place of its own input."""
+    """Return a job's config for a table of `write_sample` in place of its own input; drift of so few rows is told."""
     return replace(
         config,
         table=str(table),
@@ -42,6 +42,7 @@ def on_table(config: RecaptionConfig, table: Path, output_dir: Path, images_per_
         conversations=None,
         pictures=None,
         intake=None,
+        drift=replace(config.drift, stop=False),
         columns=ColumnsConfig(**{name: name for name in _COLUMNS}),
         output_dir=output_dir,
         images_per_unit=images_per_unit,

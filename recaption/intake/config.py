@@ -8,7 +8,7 @@ from recaption.inputs.table_columns import ColumnsConfig
 from runtime.errors import UserError
 
 NEAR_BITS = 12
-"""Of 256: pictures that were scaled or encoded again differ in less, see docs/knowing.md."""
+"""Of 256: pictures that were scaled or encoded again differ in less, see docs/recaption_knowing.md."""
 
 
 @dataclass(frozen=True, kw_only=True)

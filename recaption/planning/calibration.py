@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow
 import pyarrow.parquet
 
+from imagetext.caption_flags.finding import defects_among
 from imagetext.sidecars import RECAPTION_COLUMN, read_sidecar_table
 from recaption.config import RecaptionConfig
 from recaption.executors import local
@@ -58,7 +59,8 @@ class Calibration:
     statuses: dict[str, int]
     mean_words: float | None
     """Of the captions; None where there are none."""
-    num_flagged: int
+    num_unfit: int
+    """Rows whose caption has a defect by its flags."""
 
     @property
     def limit(self) -> str:
@@ -100,7 +102,7 @@ def calibrate(config: PlanConfig) -> Calibration:
             image_bytes_per_row=mean_interval(np.array(reading.image_bytes)),
             statuses=dict(Counter(table.column("status").to_pylist())),
             mean_words=_mean_words(table),
-            num_flagged=sum(bool(flags) for flags in table.column("flags").to_pylist()),
+            num_unfit=sum(bool(defects_among(flags or ())) for flags in table.column("flags").to_pylist()),
         )
     finally:
         shutil.rmtree(folder, ignore_errors=True)

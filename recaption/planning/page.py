@@ -19,7 +19,7 @@ def calibration_lines(found: Calibration) -> Iterator[str]:
     yield f"  opening took {found.opening_seconds:.0f} s, warming up {found.warming_seconds:.0f} s more than the pace"
     yield f"  one reader: {1 / found.reading_seconds_per_row:.0f} rows/s; the limit is {found.limit}"
     words = "no caption" if found.mean_words is None else f"{found.mean_words:.1f} words a caption"
-    shares = zip(("failed", "flagged"), (failed, found.num_flagged), strict=True)
+    shares = zip(("failed", "unfit by their flags"), (failed, found.num_unfit), strict=True)
     told = ", ".join(f"{name} {_percent(share_interval(count, found.num_rows))}" for name, count in shares)
     yield f"  {words}; of the rows {told}"
 

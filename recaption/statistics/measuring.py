@@ -85,9 +85,10 @@ class _Recorded:
             self._pairs.append(pair)  # type: ignore[arg-type]
 
     def scores(self) -> dict[str, PairScores]:
-        if len(self._pairs) < 2:
-            return {}
         values = np.array(self._pairs, dtype=np.float64)
+        # Published scores may be on any scale; what leaves [-1, 1] is no cosine.
+        if len(values) < 2 or np.abs(values).max() > 1.0:
+            return {}
         return {RECORDED: score_pairs(values[:, 0], values[:, 1], RECORDED_SCALE)}
 
 

@@ -32,7 +32,7 @@ def found(**fields: object) -> Calibration:
         "reading_seconds_per_row": 0.001, "opening_seconds": 30.0, "warming_seconds": 6.0,
         "sidecar_bytes_per_row": Interval(250.0, 240.0, 260.0),
         "image_bytes_per_row": Interval(35e3, 34e3, 36e3), "statuses": {"success": 512}, "mean_words": 49.4,
-        "num_flagged": 5,
+        "num_unfit": 5,
     }  # fmt: skip
     return Calibration(**{**known, **fields})  # type: ignore[arg-type]
 
