@@ -72,7 +72,8 @@ def sample_captioned(
 
 def finished_units(folder: Path, units: Sequence[Unit], finished: Collection[str]) -> list[Unit]:
     """Return the units of an input whose captions are finished; raise UserError where there are none."""
-    done = [unit for unit in units if unit.name in set(finished)]
+    names = set(finished)
+    done = [unit for unit in units if unit.name in names]
     if not done:
         found = f"units {units[0].name}, ... in the input, {sorted(finished)[:1]} captioned"
         raise UserError("no unit of this input is captioned", where=folder, found=found, fix="Check the places.")
