@@ -67,7 +67,11 @@ def open_local(location: str | Path) -> BinaryIO:
         except OSError:
             if pause is None:
                 raise
-            time.sleep(pause)
+        except Exception as error:
+            # File systems raise what their servers' clients raise.
+            if pause is None:
+                raise ConnectionError(f"{location}: {type(error).__name__}: {error}") from error
+        time.sleep(pause)
     raise AssertionError("the last try returns or raises")
 
 

@@ -78,6 +78,32 @@ def test_two_workers_and_decode_processes_write_the_same_bytes(tmp_path: Path, u
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
+def test_a_worker_short_of_memory_beside_poisonous_rows_gives_up_on_those_alone(
+    tmp_path: Path, undisturbed: dict[str, bytes]
+) -> None:
+    """Batches larger than one picture run out of memory, one picture always does, one is refused, one kills once."""
+    never_fits, refused, kills = (digest(png(seed)) for seed in (104, 107, 202))
+    script = Script(
+        max_batch=1,
+        fail={never_fits: ("out_of_memory", 99)},
+        reject=(refused,),
+        die=(kills,),
+        once=str(tmp_path / "died"),
+    )
+    caption(settings(tmp_path / "side", supervised=True), units(4), script)
+    found = {name: statuses(tmp_path / "side", name) for name in ("00000", "00001", "00002", "00003")}
+    wanted = {name: ["success"] * 10 for name in found}
+    wanted["00001"][4], wanted["00001"][7] = "gave_up", "failed_to_caption"
+    assert found == wanted
+    rows = table(tmp_path / "side", "00001")
+    assert rows[4]["attempts"] == 3 and "out_of_memory 3 times" in rows[4]["error_message"]
+    assert rows[7]["attempts"] == 1 and rows[7]["error_message"] == "no"
+    said = [row["re_caption"] for row in table(tmp_path / "side", "00003")]
+    assert said == [f"{digest(png(300 + place))} at 0 of 1" for place in range(10)]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_a_captioner_that_hangs_is_found_and_its_stack_written_down(
     tmp_path: Path, undisturbed: dict[str, bytes], capfd: pytest.CaptureFixture[str]
 ) -> None:

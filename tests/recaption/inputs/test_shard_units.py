@@ -80,6 +80,35 @@ def test_a_connection_that_is_cut_is_no_short_tar(tmp_path: Path, monkeypatch: p
     assert len(asked) == 3, "tried again before it gives up"
 
 
+class PayloadError(Exception):
+    """What a client of some server raises: no OSError."""
+
+
+@pytest.mark.parametrize("num_failures", [2, 3])
+def test_whatever_a_remote_file_system_raises_is_tried_again_and_told_as_a_lost_connection(
+    num_failures: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    datacomp(tmp_path / "web")
+    memory = fsspec.filesystem("memory")
+    memory.put(str(tmp_path / "web"), "/client-errors/", recursive=True)
+    monkeypatch.setattr(files, "_COPY_PAUSES_SECONDS", (0.0, 0.0))
+    size, asked = memory.size, list[str]()
+
+    def failing(self: object, path: str) -> int:
+        asked.append(path)
+        if len(asked) <= num_failures:
+            raise PayloadError("half a body")
+        return int(size(path))
+
+    monkeypatch.setattr(type(memory), "size", failing)
+    [unit] = list_shard_units("memory://client-errors/web")
+    if num_failures == 2:
+        assert len(list(unit.rows())) == 4
+    else:
+        with pytest.raises(ConnectionError, match=r"00000012\.tar: PayloadError: half a body"):
+            list(unit.rows())
+
+
 def test_gaps_in_the_numbers_and_names_of_both_kinds_are_taken_as_they_are(tmp_path: Path) -> None:
     for name in ("00000", "00007", "00000123"):
         write_tar(tmp_path / f"{name}.tar", sample(f"{name}0000"))
