@@ -12,10 +12,10 @@ import sys
 import time
 from collections import Counter, deque
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
-from multiprocessing import connection, resource_tracker
+from multiprocessing import connection
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
@@ -30,6 +30,7 @@ from recaption.engine.report import UnitReport
 from recaption.engine.worker_process import DUMP_SIGNAL, Died, Give, work
 from recaption.inputs.units import Unit
 from runtime.atomic import remove_partials_of
+from runtime.stop_signal import interrupts_held_back
 
 TICK_SECONDS = 0.5
 """How often the supervisor looks at the black boxes."""
@@ -40,7 +41,9 @@ EXIT_SECONDS = 10.0
 RESTART_SECONDS = 1.0
 """Pause before a dead worker is replaced, so that a fault at the start does not spin."""
 _ASKED_TO_END = (-signal.SIGTERM, -signal.SIGINT, -signal.SIGHUP)
-"""Exit codes of workers that somebody ended politely: no row's fault."""
+"""Exit codes of workers that somebody ended politely."""
+ASKED_TOO_SECONDS = 1.0
+"""Time for whoever ends a whole job to have asked its supervisor too."""
 _NAMED_AT_MOST = 3
 
 
@@ -119,7 +122,7 @@ class Supervisor:
         box.enter("opening")
         arguments = (self._config, index, theirs, box, self._log(index), os.getpid(), self._open_captioner)
         process = context.Process(target=work, args=arguments, name=f"worker-{index}")
-        with _interrupt_held_back():
+        with interrupts_held_back():
             process.start()
         theirs.close()
         self._workers.append(_Worker(index, process, ours, box))
@@ -170,8 +173,10 @@ class Supervisor:
         worker.process.join(EXIT_SECONDS)
         how = describe_exit(worker.process.exitcode) if worker.process.exitcode is not None else "lost its pipe"
         at = " and ".join(pulse for pulse in PULSES if worker.box.seconds_at(pulse)) or "nothing"
-        counted = worker.process.exitcode not in _ASKED_TO_END
-        yield from self._replace(worker, f"worker {worker.index} died at {at} ({how})", counted=counted)
+        if worker.process.exitcode in _ASKED_TO_END:
+            # Then the job ends here, before rows in flight are blamed.
+            time.sleep(ASKED_TOO_SECONDS)
+        yield from self._replace(worker, f"worker {worker.index} died at {at} ({how})", counted=True)
 
     def _forget_empty_log(self, worker: _Worker) -> None:
         log = self._log(worker.index)
@@ -273,18 +278,6 @@ def supervised(
     """Caption units in watched worker processes and yield their reports, as `Supervisor.run` does."""
     with Supervisor(config, units, num_workers=num_workers, open_captioner=open_captioner) as supervisor:
         yield from supervisor.run()
-
-
-@contextmanager
-def _interrupt_held_back() -> Iterator[None]:
-    """Hold control-C back, here for the moment and for good in processes started meanwhile: it is the supervisor's."""
-    # Where it starts its tracker, multiprocessing lets the signal through again.
-    resource_tracker.ensure_running()
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT,))
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _kill(worker: _Worker) -> None:

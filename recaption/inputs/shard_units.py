@@ -191,7 +191,9 @@ def _listed_row(row: Mapping[str, Any], place: int, own: Mapping[str, object]) -
         error_message=message,
         caption=_text(row.get("caption", row.get("text"))),
         columns=own,
-        **{name: _text(row.get(name)) for name in _IDENTITY},
+        uid=_text(row.get("uid")),
+        url=_text(row.get("url")),
+        sha256=_text(row.get("sha256")),
     )
 
 
@@ -228,7 +230,9 @@ def _tar_row(sample: TarSample, place: int) -> InputRow:
         error_message=message,
         caption=_text(metadata.get("caption", metadata.get("text"))) if caption is None else caption,
         columns={name: _flat(value) for name, value in metadata.items() if name not in _taken(list(metadata))},
-        **{name: _text(metadata.get(name)) for name in _IDENTITY},
+        uid=_text(metadata.get("uid")),
+        url=_text(metadata.get("url")),
+        sha256=_text(metadata.get("sha256")),
     )
 
 

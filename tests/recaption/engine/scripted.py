@@ -38,7 +38,6 @@ class Script:
     lose: tuple[str, ...] = ()
     lose_once: tuple[str, ...] = ()
     die: tuple[str, ...] = ()
-    die_of: int = signal.SIGKILL
     hang: tuple[str, ...] = ()
     once: str | None = None
     """File whose presence says that dying and hanging is over."""
@@ -76,8 +75,7 @@ class ScriptedCaptioner:
                 return
             Path(script.once).touch()
         if name in script.die:
-            os.kill(os.getpid(), script.die_of)
-            time.sleep(60)
+            os.kill(os.getpid(), signal.SIGKILL)
         if name in script.hang:
             time.sleep(3600)
         if name in script.lose or (name in script.lose_once and self._memory[name] == 1):

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -109,12 +110,13 @@ class Disturbed:
 def test_being_asked_to_end_leaves_nothing_half_done_and_the_next_start_goes_on(
     talkative: Path, tmp_path: Path
 ) -> None:
-    """As Slurm and Kubernetes ask it, and as control-C does at a terminal, which reaches a whole group."""
+    """As Slurm asks every process of a job, and as control-C at a terminal asks a whole group: no row is blamed."""
     shards, side = real_jobs.write_shards(tmp_path / "shards", NUM_SHARDS), tmp_path / "side"
     for number, code, line in ((signal.SIGTERM, 143, "terminated"), (signal.SIGINT, 130, "interrupted")):
         command = real_jobs.command(talkative, shards, side, "--workers=2", max_new_tokens=100)
         assert _asked_to_end(command, side, number) == (code, f"{line}: run the same command again to continue")
         assert not list(side.rglob("*.partial*")) and not (side / "done.json").exists()
+        assert not list((side / "job").glob("attempts/*"))
     for folder in (side, tmp_path / "undisturbed"):
         run = real_jobs.run(real_jobs.command(talkative, shards, folder, max_new_tokens=100))
         assert run.returncode == 0, run.stderr
@@ -134,7 +136,9 @@ def _asked_to_end(command: list[str], folder: Path, number: signal.Signals) -> t
     if number == signal.SIGINT:
         os.killpg(process.pid, number)
     else:
-        process.send_signal(number)
+        for each in (*started, process.pid):
+            with suppress(ProcessLookupError):
+                os.kill(each, number)
     _, said = process.communicate(timeout=60)
     assert "Traceback" not in said, said
     wait_until(lambda: not any(map(is_alive, started)), "its processes to end")

@@ -161,16 +161,6 @@ def test_a_unit_that_always_hangs_is_set_aside_and_all_others_are_finished(
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_a_worker_that_was_asked_to_end_leaves_its_rows_without_blame(tmp_path: Path) -> None:
-    script = Script(die=(digest(png(3)),), die_of=signal.SIGTERM)
-    config = settings(tmp_path, supervised=True, row_attempts=2, deaths_max=3)
-    with pytest.raises(OSError, match=r"ended by SIGTERM\); workers died 3 times in turn"):
-        caption(config, units(1), script)
-    assert not (tmp_path / "job" / "attempts").exists()
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(600)
 def test_a_codec_that_crashes_the_worker_itself_costs_one_row(tmp_path: Path) -> None:
     images: list[bytes | None] = [png(place) for place in range(6)]
     images[3] = png(3, SEGFAULT_SIZE)
