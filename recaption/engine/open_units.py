@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from recaption.captioners.base import Caption
+from recaption.captioners.base import Caption, Request
 from recaption.engine.preparation import Prepared
 from recaption.inputs.units import SUCCESS, InputRow, Unit
 from recaption.quality.attempts import Attempt, chosen_captions
@@ -68,6 +68,13 @@ class OpenRow:
     def num_failures(self) -> int:
         """Return how often it was asked without an answer."""
         return self.askings - len(self.attempts)
+
+    def request(self, ticket: int) -> Request:
+        """Return what is asked of the captioner under a ticket."""
+        usual = Request(ticket=ticket, picture=self.picture, prompts=self.prompts, key=self.row.key)
+        if self.again is None:
+            return usual
+        return replace(usual, decoding=self.again.decoding, max_new_tokens=self.again.max_new_tokens)
 
     def fail(self, status: str, message: str) -> None:
         """Settle the row without a caption, or with those it has, if it was asked for better ones."""

@@ -11,7 +11,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 
 from recaption.captioners.base import Answered, Caption, Failed, Hole, Item, Request, Result, UnitEnd
 from recaption.engine.black_box import BlackBox
@@ -233,10 +232,7 @@ class Stream:
         row.askings += 1
         row.slot = self._box.depart(row.unit.serial, row.index)
         self._asked[self._num_tickets] = row
-        request = Request(ticket=self._num_tickets, picture=row.picture, prompts=row.prompts, key=row.row.key)
-        if row.again is None:
-            return request
-        return replace(request, decoding=row.again.decoding, max_new_tokens=row.again.max_new_tokens)
+        return row.request(self._num_tickets)
 
     def _close(self, unit: OpenUnit) -> Item:
         if not unit.rows:

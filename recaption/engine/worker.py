@@ -81,16 +81,21 @@ def caption_stream(
         )
         clock.take()
         loader.start()
-        for _ in answering.settle(stream):
+        yield from _written(stream, answering, scoring, writer)
+
+
+def _written(stream: Stream, answering: Answering, scoring: Scoring | None, writer: Writer) -> Iterator[UnitReport]:
+    """Yield the report of each unit of a stream once it is answered, scored and on disk."""
+    for _ in answering.settle(stream):
+        if scoring is not None:
+            scoring.work()
+        while stream.finished:
+            unit = stream.finished.popleft()
             if scoring is not None:
-                scoring.work()
-            while stream.finished:
-                unit = stream.finished.popleft()
-                if scoring is not None:
-                    scoring.finish(unit)
-                writer.put(unit, answering.take_seconds(), time.monotonic() - unit.began)
-            yield from writer.written()
-        yield from writer.written(num_left_max=0)
+                scoring.finish(unit)
+            writer.put(unit, answering.take_seconds(), time.monotonic() - unit.began)
+        yield from writer.written()
+    yield from writer.written(num_left_max=0)
 
 
 def _writer(
