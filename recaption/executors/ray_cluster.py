@@ -47,7 +47,7 @@ def caption_units(config: RecaptionConfig, units: Sequence[Unit]) -> Iterator[Un
     Raises:
         UserError: what a captioner raised; where no node may or can caption; and at the end, naming units that were
             lost with their captioners too often.
-        OSError: when the node of this process is gone.
+        OSError: when the node of this process is gone, and where captioners die on all nodes.
     """
     if units:
         with connected(config):
@@ -73,6 +73,8 @@ class _Crew:
         self._config, self._settings = config, config.ray
         self._unfinished = {unit.name for unit in units}
         self._losses: Counter[str] = Counter()
+        self._deaths: Counter[str] = Counter()
+        """Captioners lost on each node since one finished a unit there."""
         self._abandoned: list[str] = []
         self._refusals: dict[str, Exception] = {}
         """Why a node is of no use, by its id."""
@@ -112,10 +114,14 @@ class _Crew:
         for node in ray.nodes():
             if not node["Alive"] or node["NodeID"] in self._refusals:
                 continue
-            num_here = sum(captioner.node_id == node["NodeID"] for captioner in self._captioners)
-            room = min(_room(node["Resources"], *self._needs()) - num_here, num_waiting, limit - len(self._captioners))
-            for _ in range(room):
-                self._start(node["NodeID"])
+            node_id, places = node["NodeID"], _room(node["Resources"], *self._needs())
+            if self._deaths[node_id] >= self._config.engine.deaths_max * max(1, places):
+                died = f"{self._deaths[node_id]} captioners died there in turn, and none finished a unit"
+                self._refuse(node_id, OSError(f"{died}: look for the cause above, or in Ray's logs"))
+                continue
+            num_here = sum(captioner.node_id == node_id for captioner in self._captioners)
+            for _ in range(min(places - num_here, num_waiting, limit - len(self._captioners))):
+                self._start(node_id)
                 num_waiting -= 1
 
     def _needs(self) -> tuple[int, float]:
@@ -176,6 +182,7 @@ class _Crew:
             self._refuse(captioner.node_id, error.cause)
             yield from self._lost(captioner, error.cause)
         else:
+            self._deaths[captioner.node_id] = 0
             yield from self._finished(report)
 
     def _hear_whether_it_joins(self, captioner: _Captioner) -> None:
@@ -205,6 +212,7 @@ class _Crew:
     def _lost(self, captioner: _Captioner, error: Exception) -> Iterator[UnitReport]:
         """Report what a lost captioner had finished unheard, and hand out the rest of its units again."""
         self._dismiss(captioner)
+        self._deaths[captioner.node_id] += 1
         given = [unit for unit in self._ask(self._feed.given.remote(captioner.number)) if unit.name in self._unfinished]
         listing = list_folder(self._config.output_dir)
         for unit in given:

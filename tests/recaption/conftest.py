@@ -4,6 +4,7 @@ import io
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,9 +23,13 @@ def jpeg(seed: int, size: tuple[int, int] = (24, 20)) -> bytes:
     return buffer.getvalue()
 
 
-def row(shard_index: int, row_index: int, image: bytes | None, **fields: object) -> ShardRow:
+def row(shard_index: int, row_index: int, image: bytes | None, **fields: Any) -> ShardRow:
     key = make_key(shard_index, row_index)
-    metadata = {"uid": f"uid-{key}", "url": f"http://images.test/{key}.jpg", "sha256": f"recorded-{key}"}
+    metadata: dict[str, object] = {
+        "uid": f"uid-{key}",
+        "url": f"http://images.test/{key}.jpg",
+        "sha256": f"recorded-{key}",
+    }
     return ShardRow(key=key, image=image, extension="jpg", caption=f"alt {key}", metadata=metadata, **fields)
 
 

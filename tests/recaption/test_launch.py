@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,35 @@ def test_commands_of_the_page(index: int) -> None:
         assert config.json
     if "--executor" in words:
         assert config.executor == "ray" and config.ray.address == "auto" and config.ray.cpus_per_captioner == 8
+
+
+def shell_lines(text: str) -> list[list[str]]:
+    """List the words of every line of the page's shell blocks, continued lines joined."""
+    blocks = re.findall(r"```bash\n(.*?)```", text.replace("\\\n", " "), re.DOTALL)
+    return [shlex.split(line) for block in blocks for line in block.splitlines() if line]
+
+
+def test_what_the_page_has_typed_besides_is_there() -> None:
+    others = [words for words in shell_lines(PAGE.read_text()) if words[0] != "python"]
+    assert {words[0] for words in others} == {"sbatch", "kubectl", "pip", "ray"}
+    for words in others:
+        if words[0] == "sbatch":
+            exported = dict(item.split("=") for item in words[1].removeprefix("--export=ALL,").split(","))
+            script = Path(words[2]).read_text()
+            assert set(re.findall(r'"\$(\w+)"', script)) == set(exported)
+        elif words[0] == "kubectl":
+            assert words[1:] == ["apply", "-f", str(KUBERNETES)]
+        elif words[0] == "pip":
+            extra = re.fullmatch(r"openrecap\[(\w+)\]", words[-1])
+            project = tomllib.loads(Path("pyproject.toml").read_text())["project"]
+            assert extra and any(name.startswith("ray") for name in project["optional-dependencies"][extra[1]])
+
+
+def test_what_the_page_tells_ray_is_what_ray_reads() -> None:
+    scripts = pytest.importorskip("ray.scripts.scripts")
+    lines = [words[1:] for words in shell_lines(PAGE.read_text()) if words[0] == "ray"]
+    given = [scripts.start.make_context(words[0], words[1:]).params for words in lines]
+    assert [(params["head"], params["address"]) for params in given] == [(True, None), (False, "HEAD:6379")]
 
 
 def test_the_page_shows_every_way_and_files_that_exist() -> None:

@@ -44,17 +44,3 @@ def test_what_is_no_address_is_refused(address: str) -> None:
         UserError, match=r"ray\.address: no address of a Ray cluster: found .*wanted auto, or HOST:PORT"
     ):
         RayConfig(address=address)
-
-
-def test_a_feed_that_is_gone_with_its_node_ends_the_job_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    from recaption.executors import ray_cluster
-
-    def fail(_: object) -> None:
-        raise ray.exceptions.RayActorError(error_msg="The actor died\nand this is all that is known.")
-
-    monkeypatch.setattr(ray, "get", fail)
-    crew = object.__new__(ray_cluster._Crew)
-    with pytest.raises(
-        OSError, match=r"^Ray's head, or the node of this process, is gone \(The actor died\): run the same"
-    ):
-        crew._ask(None)
