@@ -12,6 +12,7 @@ from runtime.errors import UserError
 Name = Literal[
     "all", "loading", "attention", "text_tower", "allocator", "loop", "recaption", "recaption_gpu", "packing",
     "llava_step", "conversation_index", "resume", "caption_flags",
+    "picture_likeness",
 ]  # fmt: skip
 PLACEHOLDER = "NAME"
 DESCRIPTION = """Measure our ways beside others, in one run: loading (beside webdataset), attention (plain and fused, on
@@ -19,7 +20,8 @@ CPU), text_tower (beside open_clip's forward pass), allocator (beside glibc's as
 hand), recaption (beside transformers' generate), recaption_gpu (an 8B
 captioner beside what its GPU can do at most), packing (beside a row for each conversation), llava_step (beside
 transformers' Trainer; on a GPU where there is one), conversation_index (beside json.load), resume (beside sets of
-finished ids), caption_flags (precision and recall on planted faults)."""
+finished ids), caption_flags (precision and recall on planted faults), picture_likeness (pictures merged, and found
+again)."""
 
 
 @dataclass(frozen=True, kw_only=True)

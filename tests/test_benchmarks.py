@@ -23,6 +23,7 @@ from benchmarks import (
     packing,
     packing_mix,
     page,
+    picture_likeness,
     recaption,
     recaption_gpu,
     resume,
@@ -313,3 +314,10 @@ def test_the_roofline_is_the_one_worked_out_by_hand() -> None:
 def test_caption_flags_are_scored_one_by_one() -> None:
     measured = caption_flags.measure(caption_flags.Size(num_each=3), repeats=1)
     assert len(re.findall(r"^\| \w+ +\| ", measured, re.MULTILINE)) == 13 and "microseconds each" in measured
+
+
+def test_a_changed_picture_is_found_and_others_are_not() -> None:
+    size = picture_likeness.Size(num_pictures=12, num_changed=6, width_px=192, height_px=144)
+    scores = {one.near_bits: one for one in picture_likeness.score(size)}
+    assert all(one.wrong == 0 and one.num_merged == 0 for one in scores.values())
+    assert scores[20].found["quality 60"] == 6 and scores[6].found["quality 60"] <= 6
