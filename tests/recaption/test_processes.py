@@ -15,6 +15,7 @@ from recaption import verbs
 from recaption.config import RecaptionConfig, VerifyConfig
 from recaption.executors.partition import Part
 from recaption.job.locks import JobLock
+from recaption.quality.config import CanaryConfig
 from tests.processes import kill_and_see_its_children_end, wait_until
 from tests.recaption.conftest import jpeg, row
 
@@ -30,18 +31,8 @@ def test_workers_end_with_a_killed_job_and_the_next_start_completes_it(model: Pa
     for index in range(NUM_SHARDS):
         write_shard(shards, index, [row(index, place, jpeg(place)) for place in range(IMAGES_PER_SHARD)])
     command = [sys.executable, "-m", "recaption", "run", "--shards", str(shards), "--model", str(model)]
-    command += [
-        "--output_dir",
-        str(sidecars),
-        "--workers",
-        "2",
-        "--batch_size",
-        "4",
-        "--device",
-        "cpu",
-        "--canary.pictures",
-        "0",
-    ]
+    command += ["--output_dir", str(sidecars), "--workers", "2", "--batch_size", "4", "--device", "cpu"]
+    command += ["--canary.pictures", "0"]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     wait_until((sidecars / "00000_stats.json").exists, "the first sidecar")
     # Two workers; the third is Python's resource tracker.
@@ -59,19 +50,11 @@ def test_tasks_of_an_array_fill_one_folder_while_the_whole_job_is_kept_out(model
         write_shard(tmp_path / "shards", index, [row(index, place, jpeg(place)) for place in range(4)])
     config = RecaptionConfig(
         model=model, output_dir=tmp_path / "side", shards=str(tmp_path / "shards"), batch_size=4, device="cpu",
-        max_new_tokens=12,
+        max_new_tokens=12, canary=CanaryConfig(pictures=0),
     )  # fmt: skip
     command = [sys.executable, "-m", "recaption", "run", "--shards", str(config.shards), "--model", str(model)]
-    command += [
-        "--output_dir",
-        str(config.output_dir),
-        "--batch_size",
-        "4",
-        "--device",
-        "cpu",
-        "--max_new_tokens",
-        "12",
-    ]
+    command += ["--output_dir", str(config.output_dir), "--batch_size", "4", "--device", "cpu"]
+    command += ["--max_new_tokens", "12", "--canary.pictures", "0"]
     fourth = JobLock(config.output_dir, Part(3, 4))
     with ExitStack() as stack:
         tasks = [

@@ -15,6 +15,7 @@ from imagetext.shards import write_shard
 from recaption import verbs
 from recaption.config import RecaptionConfig, VerifyConfig
 from recaption.job.marks import finished_names
+from recaption.quality.config import CanaryConfig
 from tests.processes import wait_until
 from tests.recaption.conftest import jpeg, row
 from tests.recaption.job.made_jobs import config_of, write_shards
@@ -58,6 +59,8 @@ class Driver:
         self.folder, self._log = config.output_dir, log
         places = {"shards": config.shards, "model": config.model, "output_dir": config.output_dir}
         numbers = {"max_new_tokens": config.max_new_tokens, "batch_size": config.batch_size}
+        # A captioner of random weights does not tell pictures apart.
+        numbers["canary.pictures"] = config.canary.pictures
         fields = {**places, **numbers, "device": "cpu", "executor": "ray", "ray.address": address}
         with log.open("w") as file:
             command = [sys.executable, "-m", program, "run", *(f"--{name}={value}" for name, value in fields.items())]
@@ -122,8 +125,9 @@ def test_nodes_come_and_go_and_the_result_is_the_local_one(
 ) -> None:
     doomed, _ = cluster.add_node(**NODE), cluster.add_node(**NODE)
     config = RecaptionConfig(
-        model=model, output_dir=tmp_path / "ray", shards=str(shards), max_new_tokens=32, batch_size=4, device="cpu"
-    )
+        model=model, output_dir=tmp_path / "ray", shards=str(shards), max_new_tokens=32, batch_size=4, device="cpu",
+        canary=CanaryConfig(pictures=0),
+    )  # fmt: skip
     with driving("recaption", config, cluster, tmp_path / "log.txt") as driver:
         driver.wait_for(joins(doomed))
         driver.wait_for_units(1)
@@ -147,7 +151,7 @@ def test_a_cluster_of_this_machine_starts_and_ends_with_the_job(
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
     config = RecaptionConfig(
         model=model, output_dir=tmp_path / "side", shards=str(shards), max_new_tokens=12, batch_size=4, device="cpu",
-        executor="ray", part="0/8", workers=2,
+        executor="ray", part="0/8", workers=2, canary=CanaryConfig(pictures=0),
     )  # fmt: skip
     verbs.run(config)
     assert finished_names(config.output_dir) == {"00000", "00008"}
