@@ -50,7 +50,7 @@ def refuse_blind(config: RecaptionConfig, captioner: Captioner, units: Iterator[
     """Ask a captioner about the canary's pictures before the first unit is taken; return all units.
 
     Pictures are those of `canary.known`, or the first ones of the first unit; where that has too few, nothing is asked.
-    Raises UserError for a captioner that does not tell pictures apart.
+    Raises UserError for a captioner that gives itself away (`find_faults`).
     """
     if not config.canary.pictures:
         return units
@@ -65,8 +65,7 @@ def refuse_blind(config: RecaptionConfig, captioner: Captioner, units: Iterator[
     if len(pictures) == config.canary.pictures:
         found = list(find_faults(config, ask(config, captioner, pictures), captions))
         if found:
-            what = "the captioner does not tell pictures apart"
-            raise UserError(what, where=f"canary, {config.model}", found="; ".join(found), fix=FIX)
+            raise UserError("the captioner failed its canary", where=config.model, found="; ".join(found), fix=FIX)
     return chain([first], units)
 
 

@@ -48,8 +48,8 @@ class RunFacts:
     rates: UnitRates
     """Of the rows that were read."""
     num_units_read: int
-    words: tuple[WordStatistics, WordStatistics] | None
-    """Of old and new captions of the rows read that have both; None where none has."""
+    words: Mapping[str, WordStatistics]
+    """Of the captions `before` and `after` of the rows read that have both; of `after` alone where none has both."""
     worst: Sequence[ToldRow]
     """Rows with the most defects, then with the least likely captions."""
 
@@ -114,14 +114,20 @@ def _told(unit: str, rows: Sequence[Mapping[str, Any]]) -> Iterator[ToldRow]:
         yield ToldRow(unit=unit, columns=row, flags=tuple(in_order(flags)))
 
 
-def _count_words(rows: Sequence[ToldRow]) -> tuple[WordStatistics, WordStatistics] | None:
-    old, new = CaptionCounter(), CaptionCounter()
+def _count_words(rows: Sequence[ToldRow]) -> dict[str, WordStatistics]:
+    old, new, alone = CaptionCounter(), CaptionCounter(), CaptionCounter()
     for row in rows:
         before, after = (str(row.columns.get(name) or "") for name in (OLD_COLUMN, RECAPTION_COLUMN))
-        if row.columns["status"] == SUCCESS and before.strip() and after.strip():
-            old.add(before, group_of(str(row.columns["key"])))
-            new.add(after, group_of(str(row.columns["key"])))
-    return summarise_words(old, new) if new.lengths else None
+        if row.columns["status"] != SUCCESS or not after.strip():
+            continue
+        group = group_of(str(row.columns["key"]))
+        alone.add(after, group)
+        if before.strip():
+            old.add(before, group)
+            new.add(after, group)
+    if new.lengths:
+        return dict(zip(("before", "after"), summarise_words(old, new), strict=True))
+    return {"after": summarise_words(alone, alone)[1]} if alone.lengths else {}
 
 
 def _soundness(row: ToldRow) -> tuple[int, int, float, str]:

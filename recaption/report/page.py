@@ -77,7 +77,7 @@ def _add(page: Page, found: dict[str, Table], *titles: str) -> None:
 
 
 def _charts(facts: RunFacts) -> Iterator[tuple[str, str]]:
-    if facts.words is not None:
+    if facts.words:
         curves = [Series(name=name, x=x, y=y) for name, (x, y) in sections.length_curves(facts.words).items()]
         yield line_chart(curves, x_label="words", y_label="% of captions"), "Lengths of captions, in tens of words."
     flags = sorted(sections.flag_rows(facts), key=lambda row: -row[2])[:_BARS_MAX]

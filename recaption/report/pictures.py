@@ -82,9 +82,9 @@ def _texts(columns: Mapping[str, Any], flags: Sequence[str]) -> dict[str, str]:
         texts["said first"] = shown(first)
     if columns.get("repairs"):
         texts["asked again"] = shown("; ".join(columns["repairs"]))
-    scores = [columns.get(name) for name in ("org_clip_score", "re_clip_score")]
-    if None not in scores:
-        texts["CLIP score, before and after"] = f"{scores[0]:.3f}, {scores[1]:.3f}"
+    for label, name in (("CLIP score before", "org_clip_score"), ("CLIP score after", "re_clip_score")):
+        if columns.get(name) is not None:
+            texts[label] = f"{columns[name]:.3f}"
     if flags:
         texts["flags"] = ", ".join(flags)
     return texts

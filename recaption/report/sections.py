@@ -50,8 +50,8 @@ def tables(facts: RunFacts) -> Iterator[Table]:
         rows = [(count, reason) for reason, count in facts.totals.reasons.items()]
         yield Table(title="Why rows have no caption", headers=("rows", "status: reason"), rows=rows, text_columns=(1,))
     yield _flags(facts)
-    if facts.words is not None:
-        yield _words(*facts.words)
+    if facts.words:
+        yield _words(facts.words)
     worst = _unlike(facts.marks)
     if worst:
         headers = ("unit", "rows", "failed %", "clean %", "mean words", "repeated %", "drift")
@@ -72,11 +72,11 @@ def provenance(facts: RunFacts) -> Iterator[tuple[str, str]]:
             yield name, str(value)
 
 
-def length_curves(words: tuple[WordStatistics, WordStatistics]) -> dict[str, tuple[list[int], list[float]]]:
+def length_curves(words: Mapping[str, WordStatistics]) -> dict[str, tuple[list[int], list[float]]]:
     """Return, by source, where bars of the distribution of lengths begin and the share of captions in each, in %."""
     return {
         name: ([BIN_WORDS * place for place in range(len(each.length_shares))], [100 * x for x in each.length_shares])
-        for name, each in zip(("before", "after"), words, strict=True)
+        for name, each in words.items()
     }
 
 
@@ -116,20 +116,23 @@ def _flags(facts: RunFacts) -> Table:
     return Table(title="Flags", headers=headers, rows=rows, note=note, text_columns=(1, 4))
 
 
-def _words(old: WordStatistics, new: WordStatistics) -> Table:
+def _words(words: Mapping[str, WordStatistics]) -> Table:
+    each = list(words.values())
     rows: list[tuple[object, ...]] = [
-        ("mean length in words", *(_cell(each.mean_words) for each in (old, new))),
-        ("median, 95th percentile, longest", *(_spread(each) for each in (old, new))),
-        ("share of the joint vocabulary, %", *(_cell(each.vocabulary_share, 100) for each in (old, new))),
-        ("distinct words", *(each.num_distinct_words for each in (old, new))),
+        ("mean length in words", *(_cell(one.mean_words) for one in each)),
+        ("median, 95th percentile, longest", *(_spread(one) for one in each)),
+        ("distinct words", *(one.num_distinct_words for one in each)),
     ]
-    for n in old.distinct_ngram_shares:
-        rows.append((f"distinct-{n}, %", *(f"{100 * each.distinct_ngram_shares[n]:.2f}" for each in (old, new))))
+    if len(each) > 1:
+        rows.insert(2, ("share of the joint vocabulary, %", *(_cell(one.vocabulary_share, 100) for one in each)))
+    for n in each[0].distinct_ngram_shares:
+        rows.append((f"distinct-{n}, %", *(f"{100 * one.distinct_ngram_shares[n]:.2f}" for one in each)))
+    which = "with both captions" if len(each) > 1 else "with a caption; none came with one"
     note = (
-        f"{old.lengths.count} rows with both captions; brackets hold 95 % intervals. Distinct-n: distinct runs of n "
-        f"words over all, of the first {DISTINCT_CAPTIONS} captions."
+        f"{each[0].lengths.count} rows {which}; brackets hold 95 % intervals. Distinct-n: distinct runs of n words "
+        f"over all, of the first {DISTINCT_CAPTIONS} captions."
     )
-    return Table(title="Words", headers=("", "before", "after"), rows=rows, note=note)
+    return Table(title="Words", headers=("", *words), rows=rows, note=note)
 
 
 def _unlike(marks: Sequence[UnitMark]) -> list[tuple[object, ...]]:

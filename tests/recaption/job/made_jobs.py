@@ -29,6 +29,8 @@ def config_of(root: Path, **fields: object) -> RecaptionConfig:
     model = root / "model"
     model.mkdir(exist_ok=True)
     (model / "config.json").write_text('{"model_type": "llava"}')
+    # As our own publishing leaves it, so that nothing else of the model is looked at.
+    (model / "rendering.json").write_text("{}")
     defaults = {"output_dir": root / "side", "shards": str(root / "shards"), "model": model, "device": "cpu"}
     return RecaptionConfig(**{**defaults, **fields})  # type: ignore[arg-type]
 

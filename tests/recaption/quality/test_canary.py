@@ -84,7 +84,7 @@ SABOTAGES = {
 @pytest.mark.parametrize("sabotage", SABOTAGES)
 def test_a_sabotaged_captioner_is_refused_before_its_first_row(tmp_path: Path, sabotage: str) -> None:
     captioner, told = SABOTAGES[sabotage]
-    with pytest.raises(UserError, match="the captioner does not tell pictures apart") as raised:
+    with pytest.raises(UserError, match="the captioner failed its canary") as raised:
         run(tmp_path, captioner)
     assert told in str(raised.value) and "--canary.pictures 0" in str(raised.value)
     assert not list(tmp_path.glob("*.parquet"))
