@@ -73,7 +73,10 @@ def shown_commands(page: str) -> list[str]:
     return [f"{command} --print_config" for command in starts]
 
 
-@pytest.mark.parametrize("command", [*shown_commands("README.md"), *shown_commands("docs/captioner.md")])
+PAGES = ("README.md", "docs/captioner.md", "docs/clip.md")
+
+
+@pytest.mark.parametrize("command", [command for page in PAGES for command in shown_commands(page)])
 def test_commands_are_spelled_as_the_stages_read_them(command: str) -> None:
     printed = subprocess.run([sys.executable, *shlex.split(command)], capture_output=True, text=True, check=False)
     assert printed.returncode == 0, printed.stderr
