@@ -11,13 +11,14 @@ from runtime.errors import UserError
 
 Name = Literal[
     "all", "loading", "attention", "text_tower", "allocator", "loop", "recaption", "packing", "llava_step",
-    "conversation_index",
+    "conversation_index", "clip_step",
 ]  # fmt: skip
 PLACEHOLDER = "NAME"
 DESCRIPTION = """Measure our ways beside others, in one run: loading (beside webdataset), attention (plain and fused, on
 CPU), text_tower (beside open_clip's forward pass), allocator (beside glibc's as it comes), loop (beside one written by
 hand), recaption (beside transformers' generate), packing (beside a row for each conversation), llava_step (beside
-transformers' Trainer; on a GPU where there is one), conversation_index (beside json.load)."""
+transformers' Trainer; on a GPU where there is one), conversation_index (beside json.load), clip_step (beside
+open_clip's model and loss in a plain loop)."""
 
 
 @dataclass(frozen=True, kw_only=True)

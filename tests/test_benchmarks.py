@@ -12,6 +12,7 @@ from torch import nn
 from benchmarks import __main__ as command
 from benchmarks import (
     attention,
+    clip_step,
     conversation_index,
     llava_mix,
     llava_orders,
@@ -236,3 +237,15 @@ def test_all_measurements_do_not_go_to_one_file(capsys: pytest.CaptureFixture[st
         "output: all would go to one file: found all.md, wanted a file name with NAME in it. Or measure one, by --name"
     )
     assert wanted in capsys.readouterr().err
+
+
+def test_clip_steps_compute_one_loss() -> None:
+    size = clip_step.SIZES["tiny"]
+    assert set(rates(clip_step.measure(size, repeats=1))) == {"open_clip", "padded", "masked"}
+    batch, config = clip_step._batch(size), clip_step._config(size, "")
+    theirs, ours = clip_step._their_model(config), clip_step._training(config, size)
+    ours.engine.model.load_state_dict(theirs.state_dict())
+    wanted = clip_step._plain_step(theirs, batch)()
+    clip_step._own_step(ours, batch)()
+    # The same model in bfloat16, its products in another order.
+    assert ours.window.close()["loss"] == pytest.approx(wanted.item(), rel=2e-2)
