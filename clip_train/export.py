@@ -15,6 +15,7 @@ from runtime.atomic import atomic_directory, write_json
 
 WEIGHTS_NAME = "open_clip_model.safetensors"
 CONFIG_NAME = "open_clip_config.json"
+CARD_NAME = "README.md"
 
 
 def export_model(
@@ -23,8 +24,9 @@ def export_model(
     config: Mapping[str, Any],
     tokenizer_folder: Path | None,
     folder: Path,
+    card: str = "",
 ) -> None:
-    """Write `folder` whole: weights, config, tokenizer, and for the foundation `hf/` for transformers.
+    """Write `folder` whole: weights, config, tokenizer, card, and for the foundation `hf/` for transformers.
 
     `config` is the open_clip `model_cfg` that the model was built from; without a tokenizer's folder open_clip takes
     the one that it brings.
@@ -37,6 +39,8 @@ def export_model(
         state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
         save_file(state, partial / WEIGHTS_NAME, metadata={"format": "pt"})
         write_json(partial / CONFIG_NAME, {"model_cfg": dict(config), "preprocess_cfg": dict(preset.preprocess_cfg)})
+        if card:
+            (partial / CARD_NAME).write_text(card)
         if isinstance(preset, ModelPreset) and preset.family == "openai":
             assert tokenizer_folder is not None, "the foundation's tokenizer is trained"
             export_transformers(model, preset, config, tokenizer_folder, partial / "hf")

@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from clip_train.architecture import build_model, model_config
+from clip_train.card import model_card
 from clip_train.compute import ClipCost
 from clip_train.config import OPENAI_TOKENIZER, ClipTrainConfig
 from clip_train.contrastive import ContrastiveTask, bound_logit_scale
@@ -89,8 +90,12 @@ def train_stage(config: ClipTrainConfig, after: Run | None = None) -> None:
         workload=ClipCost(architecture).workload,
         on_update=bound_logit_scale,
     )
+    # Each rank has counted what it served itself.
+    source.load_state_dict(result.engine.gather_objects(source.state_dict()))
     if is_main_process():
-        export_model(result.model, preset, architecture, read.folder, run.export)
+        num_parameters = sum(weight.numel() for weight in result.model.parameters() if weight.requires_grad)
+        card = model_card(config, num_parameters, source.audit())
+        export_model(result.model, preset, architecture, read.folder, run.export, card)
     run.finish(num_updates=result.num_updates, metrics=result.metrics, audit=source.audit())
 
 

@@ -1,10 +1,12 @@
-"""Command line of the data layer: `python -m imagetext inspect | shuffle-sidecar | hq_edit`."""
+"""Command line of the data layer: `python -m imagetext inspect | shuffle-sidecar | hq_edit | mix-shards`."""
 
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from imagetext.mix import CaptionMixConfig
+from imagetext.stream import DataConfig
 from runtime.config import parse
 from runtime.entry import run_entry
 from runtime.errors import UserError
@@ -44,6 +46,22 @@ class HqEditConfig:
     """Folder to write: a captioner's data folder with `hq_edit.json` and the pictures in `images/`."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class MixShardsConfig:
+    """Write shards with mixed captions, for trainers that read nothing else."""
+
+    data: DataConfig
+    """Shards, and the sidecars that hold further captions."""
+    output_dir: Path
+    """Folder to write."""
+    mix: CaptionMixConfig = field(default_factory=CaptionMixConfig)
+    """Which of an image's captions is written, and how often."""
+    seed: int = 0
+    """Seed of the choice: clip_train's of the same seed is the same."""
+    epoch: int = 0
+    """Which epoch's choice."""
+
+
 def inspect(argv: Sequence[str]) -> None:
     """Print counts of a folder of shards."""
     config = parse(InspectConfig, argv, prog="python -m imagetext inspect", description="Print what shards hold.")
@@ -77,10 +95,21 @@ def hq_edit(argv: Sequence[str]) -> None:
     )
 
 
+def mix_shards(argv: Sequence[str]) -> None:
+    """Write shards whose text is the caption chosen for an epoch."""
+    description = "Write shards with mixed captions: what clip_train would see in one epoch."
+    config = parse(MixShardsConfig, argv, prog="python -m imagetext mix-shards", description=description)
+    from imagetext.mixed_samples import write_mixed_shards
+
+    count = write_mixed_shards(config.data, config.mix, config.output_dir, seed=config.seed, epoch=config.epoch)
+    print(f"{count} samples with mixed captions: {config.output_dir}")
+
+
 _VERBS: dict[str, Callable[[Sequence[str]], None]] = {
     "inspect": inspect,
     "shuffle-sidecar": shuffle_sidecar,
     "hq_edit": hq_edit,
+    "mix-shards": mix_shards,
 }
 
 

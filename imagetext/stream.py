@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import accumulate
 from pathlib import Path
@@ -125,6 +125,16 @@ class SampleStream:
     def read(self, location: Location) -> Sample:
         """Return the sample at a location."""
         return self._opened(location.shard_index).sample(location.row_index)
+
+    @property
+    def shards(self) -> Sequence[tuple[Shard, int]]:
+        """Return the shards in the order on disk, each with the number of its samples that are used."""
+        return tuple(self._shards)
+
+    def shard_samples(self, shard_index: int) -> Iterator[Sample]:
+        """Yield a shard's samples with all their captions, in the order on disk."""
+        for row_index in range(self._shards[shard_index][1]):
+            yield self._opened(shard_index).sample(row_index)
 
     def fingerprint(self) -> str:
         """Return a digest of the shards and sidecars, whatever folder they lie in."""

@@ -13,6 +13,7 @@ from benchmarks import __main__ as command
 from benchmarks import (
     attention,
     caption_flags,
+    clip_step,
     conversation_index,
     large_captioner,
     llava_mix,
@@ -321,3 +322,15 @@ def test_a_changed_picture_is_found_and_others_are_not() -> None:
     scores = {one.near_bits: one for one in picture_likeness.score(size)}
     assert all(one.wrong == 0 and one.num_merged == 0 for one in scores.values())
     assert scores[20].found["quality 60"] == 6 and scores[6].found["quality 60"] <= 6
+
+
+def test_clip_steps_compute_one_loss() -> None:
+    size = clip_step.SIZES["tiny"]
+    assert set(rates(clip_step.measure(size, repeats=1))) == {"open_clip", "padded", "masked"}
+    batch, config = clip_step._batch(size), clip_step._config(size, "")
+    theirs, ours = clip_step._their_model(config), clip_step._training(config, size)
+    ours.engine.model.load_state_dict(theirs.state_dict())
+    wanted = clip_step._plain_step(theirs, batch)()
+    clip_step._own_step(ours, batch)()
+    # The same model in bfloat16, its products in another order.
+    assert ours.window.close()["loss"] == pytest.approx(wanted.item(), rel=2e-2)

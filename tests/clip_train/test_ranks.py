@@ -1,5 +1,6 @@
 """A run on two ranks, as torchrun starts it, against the same run in one process."""
 
+import json
 import os
 import subprocess
 import sys
@@ -46,6 +47,8 @@ def test_two_ranks_equal_one_process(web: Path, tmp_path: Path) -> None:
     # Sums run in another order, in float32; the large epsilon keeps AdamW from blowing such differences up.
     for single, double in zip(*rows, strict=True):
         assert double == pytest.approx(single, rel=2e-4, abs=2e-5)
+    audits = [json.loads((tmp_path / name / "done.json").read_text())["audit"] for name in ("one", "two")]
+    assert audits[0] == audits[1] and audits[0]["drawn"] == 24
     single, double = weights(tmp_path / "one"), weights(tmp_path / "two")
     assert all(torch.allclose(single[name], double[name], atol=1e-5) for name in single)
     assert load_encoder(tmp_path / "two" / "export").encode_images([Image.new("RGB", (20, 16))]).isfinite().all()

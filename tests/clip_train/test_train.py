@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from PIL import Image
 from safetensors.torch import load_file
 
@@ -71,6 +72,18 @@ def test_run_ends_in_an_export_that_encodes(web: Path, tmp_path: Path) -> None:
     facts = json.loads((tmp_path / "done.json").read_text())
     assert facts["num_updates"] == 4
     assert facts["audit"]["drawn"] == 24
+
+
+def test_the_export_carries_a_card_for_the_hub(web: Path, tmp_path: Path) -> None:
+    train(config_of(web, tmp_path))
+    card = (tmp_path / "export" / "README.md").read_text()
+    front = yaml.safe_load(card.split("---")[1])
+    assert (front["library_name"], front["pipeline_tag"]) == ("open_clip", "zero-shot-image-classification")
+    facts = json.loads((tmp_path / "done.json").read_text())
+    rows = {cells[1].strip(): cells[2].strip() for line in card.splitlines() if len(cells := line.split("|")) > 3}
+    counts = {name: int(rows[name]) for name in ("original", "recaption")}
+    assert counts == {name: source["count"] for name, source in facts["audit"]["sources"].items()}
+    assert rows["fingerprint of keys and captions"] == facts["audit"]["keys_fingerprint"]
 
 
 def test_finished_run_is_left_alone(web: Path, tmp_path: Path) -> None:
