@@ -20,7 +20,8 @@ parquet: a worker of `recaption run` reads, decodes, captions and writes; `deter
 of rows, `as rows come` in batches that owe nothing to places. The other ways use what transformers offers,
 `AutoProcessor` and then `model.generate` with the library's default attention, from the same tar's pictures to texts in
 memory: one picture at a time, as LLaVA's evaluation scripts do (the first few pictures of the shard), or in batches in
-order of arrival, which run until their longest answer ends. All have their model loaded before the clock runs.
+order of arrival, which run until their longest answer ends. All have their model loaded before the clock runs, and what
+a worker asks once before its job, whether its captioner sees at all, is left out.
 
 The captioner of middle size has random weights but for its output layer, which is solved for so that it says about each
 picture as many tokens as the first captioner did: every way runs the same published directory, none is told when to

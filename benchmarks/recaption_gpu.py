@@ -25,6 +25,7 @@ from recaption.engine_config import EngineConfig
 from recaption.executors.local import caption_units
 from recaption.inputs.opening import open_units
 from recaption.job.manifest import describe_job, write_manifest
+from recaption.quality.config import CanaryConfig
 from runtime.device import pick_device
 from runtime.hardware import accelerator_of
 from runtime.tables import markdown_table
@@ -151,6 +152,8 @@ class _Run:
             deterministic=False,
             threads=4,
             engine=EngineConfig(supervised=False, rows_ahead=max(256, num_slots)),
+            # It would refuse a captioner with random weights, as it should.
+            canary=CanaryConfig(pictures=0),
         )
 
     def _work(self, config: RecaptionConfig, opened: TransformersCaptioner) -> float:

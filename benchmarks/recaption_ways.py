@@ -19,6 +19,7 @@ from recaption.executors.local import caption_units
 from recaption.inputs.opening import open_units
 from recaption.inputs.units import SUCCESS
 from recaption.job.manifest import describe_job, write_manifest
+from recaption.quality.config import CanaryConfig
 
 
 class Worker:
@@ -32,6 +33,7 @@ class Worker:
             precision="fp32",
             device="cpu",
             engine=EngineConfig(supervised=False),
+            canary=CanaryConfig(pictures=0),
             **fields,
         )
         self._captioner = open_captioner(self._config)

