@@ -157,7 +157,8 @@ class VllmCaptioner:
     def _caption(self, completion: Any, reason: FinishReason) -> Caption:
         num_scored = len(completion.token_ids)
         ended = num_scored > 0 and completion.token_ids[-1] in self._renderer.stop_ids
-        text = self._renderer.processor.tokenizer.decode(list(completion.token_ids), skip_special_tokens=True)
+        said = list(completion.token_ids[: num_scored - ended])
+        text = self._renderer.processor.tokenizer.decode(said, skip_special_tokens=True)
         return Caption(
             text=str(text).strip(),
             finish_reason=reason,
