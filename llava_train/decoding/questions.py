@@ -97,7 +97,8 @@ class Engine(Protocol):
     def answer(self, asks: Sequence[Ask]) -> list[Said]:
         """Answer one batch of at most `num_slots` questions, in its order.
 
-        Its shapes, and so every bit of an answer, follow from the asks' places and lengths alone.
+        Shapes follow from the asks' places and lengths, or change where no bit depends on them: not one bit of an
+        answer owes anything to what the other asks hold.
         """
 
     def run(self, asks: Iterator[Ask]) -> Iterator[Said]:
