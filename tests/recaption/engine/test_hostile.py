@@ -10,6 +10,7 @@ from recaption import verbs
 from recaption.config import RecaptionConfig, VerifyConfig
 from recaption.engine_config import EngineConfig
 from recaption.inputs.shard_units import list_shard_units
+from recaption.quality.config import CanaryConfig
 from tests.recaption.engine.hostile import NUM_ROWS, write_healthy, write_hostile
 from tests.recaption.engine.scripted import Script, caption, settings, table
 
@@ -63,6 +64,7 @@ def test_the_embedded_captioner_says_the_same_of_healthy_rows_beside_hostile_one
             max_new_tokens=16,
             device="cpu",
             engine=EngineConfig(supervised=False),
+            canary=CanaryConfig(pictures=0),
         )
         verbs.run(config)
         verbs.verify(VerifyConfig(output_dir=tmp_path / kind))
