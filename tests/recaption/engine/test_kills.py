@@ -127,7 +127,13 @@ def _asked_to_end(command: list[str], folder: Path, number: signal.Signals) -> t
     """Start a job, signal it once it has finished a unit, and return its exit code and last line."""
     num_before = len(list(folder.glob("*_stats.json")))
     process = subprocess.Popen(
-        command, env=real_jobs.environment(), stderr=subprocess.PIPE, text=True, start_new_session=True
+        command,
+        env=real_jobs.environment(),
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        # A shell has what it starts in the background ignore control-C, and these tests may run there.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     wait_until(
         lambda: process.poll() is not None or len(list(folder.glob("*_stats.json"))) > num_before, "a unit", 600.0
