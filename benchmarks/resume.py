@@ -87,6 +87,7 @@ def make_job(folder: Path, size: Size) -> None:
     shards.mkdir()
     model.mkdir()
     (model / "config.json").write_text('{"model_type": "llava"}')
+    (model / "rendering.json").write_text("{}")
     stats = {"count": size.rows_per_shard, "successes": size.rows_per_shard}
     for index in range(size.num_shards):
         (shards / f"{index:08d}.tar").touch()
