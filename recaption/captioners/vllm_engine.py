@@ -1,9 +1,13 @@
 """vLLM's engine as a captioning job wants it: no caches that nothing is found in, no GPUs but the worker's own."""
 
 import os
+from contextlib import suppress
+from multiprocessing import connection
+from threading import Thread
 
 from vllm import EngineArgs
 from vllm.platforms import current_platform
+from vllm.v1.engine.exceptions import EngineDeadError
 from vllm.v1.engine.llm_engine import LLMEngine
 
 from llava_train.hub import local_folder
@@ -22,10 +26,25 @@ def open_engine(config: RecaptionConfig, *, share_prefixes: bool) -> LLMEngine:
         arguments = _arguments(config, share_prefixes=share_prefixes)
         if current_platform.is_cpu() and _samples(config):
             _read_prompts_whole(arguments)
-        return LLMEngine.from_engine_args(arguments)
+        engine = LLMEngine.from_engine_args(arguments)
     except ValueError as error:
         found = " ".join(str(error).split())[:600]
         raise UserError("vLLM refuses this model or these settings", where=config.model, found=found) from error
+    _tell_of_death(engine)
+    return engine
+
+
+def _tell_of_death(engine: LLMEngine) -> None:
+    """Have a step raise that waits for a killed process: vLLM 0.32 notices the death, and lets it wait for ever."""
+    # Neither of these keeps the engine alive, which ends its processes once nobody has it.
+    sentinels, answers = engine.engine_core.resources.engine_manager.sentinels(), engine.engine_core.outputs_queue
+
+    def watch() -> None:
+        with suppress(OSError, ValueError):
+            connection.wait(sentinels)
+        answers.put_nowait(EngineDeadError())
+
+    Thread(target=watch, name="vLLM's processes", daemon=True).start()
 
 
 def _arguments(config: RecaptionConfig, *, share_prefixes: bool) -> EngineArgs:

@@ -31,11 +31,13 @@ class Watch:
         step = captioner._step
 
         def watched_step(rows: Any) -> Any:
-            self.held_together.add(tuple(sorted({row.request.key[:5] for row in rows.values()})))
+            # Before a job's rows come pictures that tell whether the captioner sees.
+            shards = {row.request.key[:5] for row in rows.values() if row.request.key.isdigit()}
+            self.held_together.add(tuple(sorted(shards)))
             if len(self.captioners) == 1 and self.num_results >= NUM_RESULTS_BEFORE_KILL:
                 kill_engine()
             for result in step(rows):
-                self.num_results += 1
+                self.num_results += bool(shards)
                 yield result
 
         captioner._step = watched_step  # type: ignore[method-assign]
