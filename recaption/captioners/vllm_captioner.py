@@ -6,6 +6,7 @@ from typing import Any
 
 from PIL import Image
 from vllm import SamplingParams
+from vllm.exceptions import VLLMValidationError
 from vllm.sampling_params import RequestOutputKind
 
 from llava_train.decoding.intake import Intake
@@ -100,7 +101,7 @@ class VllmCaptioner:
         """Return what the engine is given for a request; what can't be made ready is its row's fault."""
         try:
             prompts = [self._prompt(request, place) for place in range(len(request.prompts))]
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, VLLMValidationError) as error:
             return _refused(request, error)
         except Exception as error:
             raise CaptionerLostError(f"{type(error).__name__}: {error}") from error
@@ -114,7 +115,7 @@ class VllmCaptioner:
         try:
             for place, (prompt, sampling) in enumerate(zip(ready.prompts, ready.sampling, strict=True)):
                 added.append(self._engine.add_request(_name(request, place), prompt, sampling))
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, VLLMValidationError) as error:
             self._engine.abort_request(added, internal=True)
             return _refused(request, error)
         except Exception as error:
