@@ -12,6 +12,8 @@ from multiprocessing.context import SpawnContext
 
 import numpy as np
 
+from runtime.shared_arrays import shared_array
+
 PULSES = ("opening", "reading", "decoding", "captioning", "writing")
 """What a worker can be stuck at. Decoding counts where it happens in the worker itself."""
 IN_FLIGHT_MAX = 8192
@@ -23,9 +25,9 @@ class BlackBox:
 
     def __init__(self, context: SpawnContext | None = None):
         context = context or multiprocessing.get_context("spawn")
-        self._since = context.RawArray("d", len(PULSES))
-        self._rows = context.RawArray("q", 2 * IN_FLIGHT_MAX)
-        self._read_last = context.RawValue("q", -1)
+        self._since = shared_array(context, "d", len(PULSES))
+        self._rows = shared_array(context, "q", 2 * IN_FLIGHT_MAX)
+        self._read_last = shared_array(context, "q", 1)
         self._free = list(range(IN_FLIGHT_MAX))
 
     def enter(self, pulse: str) -> None:
@@ -34,13 +36,13 @@ class BlackBox:
 
     def enter_unit(self, serial: int) -> None:
         """Record that the unit handed out as number `serial` is begun to be read."""
-        self._read_last.value = serial
+        self._read_last[0] = serial + 1
         self.enter("reading")
 
     @property
     def unit_being_read(self) -> int | None:
         """Return the serial of the unit that is being read; None while nothing is."""
-        return self._read_last.value if self.seconds_at("reading") else None
+        return self._read_last[0] - 1 if self.seconds_at("reading") else None
 
     def leave(self, pulse: str) -> None:
         """Record that nothing is under way."""

@@ -16,6 +16,7 @@ from typing import Protocol, runtime_checkable
 
 from recaption.engine.decode_process import READY, SLOT_BYTES, receive, serve
 from recaption.engine.preparation import Prepare, Prepared, prepare_picture
+from runtime.shared_arrays import shared_array
 
 DEATHS_MAX = 2
 """Processes that one picture may kill: the first may have died of something else, such as a lack of memory."""
@@ -193,7 +194,7 @@ class _Child:
         context = multiprocessing.get_context("spawn")
         self._pipe: Connection
         self._pipe, theirs = context.Pipe()
-        slot = context.RawArray("B", SLOT_BYTES)
+        slot = shared_array(context, "B", SLOT_BYTES)
         self._slot = memoryview(slot).cast("B")
         arguments = (theirs, slot, os.getpid())
         self._process: SpawnProcess | None = context.Process(target=serve, args=arguments, daemon=True)

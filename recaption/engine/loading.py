@@ -121,7 +121,7 @@ class Loader:
     def _read_unit(self, serial: int, unit: Unit) -> None:
         self._box.enter_unit(serial)
         with self._clock.time("reading"):
-            num_rows, deaths = self._patiently(unit, lambda: unit.num_rows), self._deaths_of(unit.name)
+            num_rows, deaths = self._patiently(unit, unit.count_rows), self._deaths_of(unit.name)
         opened = OpenUnit(unit=unit, serial=serial, num_rows=num_rows, deaths=deaths, began=time.monotonic())
         with self._changed:
             self._num_unfinished += 1

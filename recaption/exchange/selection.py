@@ -41,8 +41,8 @@ def select(unit: Unit, sidecar: Sequence[Mapping[str, Any]], config: ExportConfi
             _refuse(unit, row.key, captioned["key"])
         num_rows += 1
         yield _selected(captioned, row.image, mix, config)
-    if num_rows != len(sidecar) or unit.num_rows != len(sidecar):
-        _refuse(unit, f"{unit.num_rows} rows", f"{len(sidecar)} rows")
+    if num_rows != len(sidecar) or unit.count_rows() != len(sidecar):
+        _refuse(unit, f"{unit.count_rows()} rows", f"{len(sidecar)} rows")
 
 
 def _selected(sidecar: Mapping[str, Any], image: bytes | None, mix: CaptionMix, config: ExportConfig) -> SelectedRow:

@@ -48,7 +48,10 @@ class ConversationUnit:
     """Whether each record of the file has an id of its own."""
     pictures: NamedPictures
 
-    @property
+    def count_rows(self) -> int:
+        """Return the number of records."""
+        return self.num_rows
+
     def fingerprint(self) -> str:
         """Return a digest of the records' text."""
         return hashlib.sha256(self._text()).hexdigest()

@@ -23,12 +23,10 @@ class FolderUnit:
     names: tuple[str, ...]
     """The files' paths below the folder; a million `Path`s would fill half a gigabyte."""
 
-    @property
-    def num_rows(self) -> int:
+    def count_rows(self) -> int:
         """Return the number of files."""
         return len(self.names)
 
-    @property
     def fingerprint(self) -> str:
         """Return a digest of names and sizes."""
         digest = hashlib.sha256()

@@ -47,14 +47,20 @@ class ShardUnit:
         """Return the path or URL of the table of rows attempted, which need not be there."""
         return files.join(self.folder, f"{self.name}.parquet")
 
-    @cached_property
-    def num_rows(self) -> int:
+    def count_rows(self) -> int:
         """Return the rows attempted, else the tar's samples."""
+        return self._num_rows
+
+    def fingerprint(self) -> str:
+        """Return the digest that the shard's writer recorded, else the size of its tar."""
+        return self._fingerprint
+
+    @cached_property
+    def _num_rows(self) -> int:
         return num_rows(self.parquet, ["key"]) if self._has_parquet else len(self.keys())
 
     @cached_property
-    def fingerprint(self) -> str:
-        """Return the digest that the shard's writer recorded, else the size of its tar."""
+    def _fingerprint(self) -> str:
         return describe_shard(self.folder, self.name).fingerprint if self._has_stats else self._size()
 
     def column_types(self) -> "Mapping[str, pyarrow.DataType]":
@@ -139,7 +145,7 @@ class ShardUnit:
     def _rows_of_tar(self, file: BinaryIO, scan: TarScan) -> Iterator[InputRow]:
         distinct, members = DistinctKeys(), self._whole(scan).samples
         # Counted here, a tar far away need not be fetched again for its number of rows.
-        vars(self)["num_rows"] = len(members)
+        vars(self)["_num_rows"] = len(members)
         for member in members:
             yield _tar_row(TarSample(file, self.tar, member), distinct.place(member.key))
 

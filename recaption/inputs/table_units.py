@@ -38,7 +38,10 @@ class TableUnit:
     num_rows: int
     columns: ColumnsConfig
 
-    @cached_property
+    def count_rows(self) -> int:
+        """Return the rows of its groups."""
+        return self.num_rows
+
     def fingerprint(self) -> str:
         """Return a digest of the file's name and size and of the rows' places in it."""
         facts = (self.label, files.size_bytes(self.location), self.first_row, self.num_rows)

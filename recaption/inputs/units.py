@@ -45,13 +45,11 @@ class Unit(Protocol):
     def name(self) -> str:
         """Return the name of the sidecar to write; known without opening anything."""
 
-    @property
-    def num_rows(self) -> int:
-        """Return how many rows go in, and must come out; read when it is first asked for."""
+    def count_rows(self) -> int:
+        """Return how many rows go in, and must come out; may have to read. Raises as `rows` does."""
 
-    @property
     def fingerprint(self) -> str:
-        """Return a digest of the content, compared when a job is continued; read when it is first asked for."""
+        """Return a digest of the content, compared when a job is continued; may have to read. Raises as `rows` does."""
 
     def rows(self) -> Iterator[InputRow]:
         """Yield every row once, in the input's order, failed ones included.

@@ -57,7 +57,7 @@ def signature_of(image: bytes | None) -> Signature | None:
 def _look_at(folder: Path, perceptual: bool, hooks: tuple[str, ...], unit: Unit) -> None:
     found = [find_hook(name) for name in hooks]
     rows = [_record(row, perceptual, found) for row in _rows(unit, perceptual)]
-    schema = _SCHEMA.with_metadata({_FINGERPRINT: unit.fingerprint.encode()})
+    schema = _SCHEMA.with_metadata({_FINGERPRINT: unit.fingerprint().encode()})
     with atomic_path(_place(unit, folder)) as partial_place:
         pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows, schema=schema), partial_place)
 
@@ -78,7 +78,7 @@ def _is_of(unit: Unit, folder: Path) -> bool:
     if not place.exists():
         return False
     metadata = pyarrow.parquet.read_schema(place).metadata or {}
-    return bool(metadata.get(_FINGERPRINT) == unit.fingerprint.encode())
+    return bool(metadata.get(_FINGERPRINT) == unit.fingerprint().encode())
 
 
 def _place(unit: Unit, folder: Path) -> Path:

@@ -3,7 +3,6 @@
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -59,16 +58,14 @@ class IntakeUnit:
         """Return the unit's own name."""
         return self.unit.name
 
-    @property
-    def num_rows(self) -> int:
+    def count_rows(self) -> int:
         """Return the unit's own number of rows."""
-        return self.unit.num_rows
+        return self.unit.count_rows()
 
-    @cached_property
     def fingerprint(self) -> str:
         """Return a digest of the unit's own and of what was decided."""
         decided = "\n".join(repr(verdict) for verdict in read_verdicts(self.folder, self.name))
-        return hashlib.sha256(f"{self.unit.fingerprint}\n{decided}".encode()).hexdigest()
+        return hashlib.sha256(f"{self.unit.fingerprint()}\n{decided}".encode()).hexdigest()
 
     def keys(self) -> list[str]:
         """Return the unit's own keys."""
@@ -81,8 +78,8 @@ class IntakeUnit:
     def rows(self) -> Iterator[InputRow]:
         """Yield the unit's rows; raises UserError where they are not those that were decided about."""
         verdicts = read_verdicts(self.folder, self.name)
-        if len(verdicts) != self.num_rows:
-            self._refuse(f"{self.num_rows} rows", f"{len(verdicts)} rows")
+        if len(verdicts) != self.count_rows():
+            self._refuse(f"{self.count_rows()} rows", f"{len(verdicts)} rows")
         for row, verdict in zip(self.unit.rows(), verdicts, strict=True):
             if row.key != verdict.key:
                 self._refuse(row.key, verdict.key)

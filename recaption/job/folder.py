@@ -167,11 +167,11 @@ def _refuse_changed(folder: Path, finished: Sequence[Unit], manifest: Manifest) 
     for place in sorted({round(index * last / max(1, checked - 1)) for index in range(checked)}):
         unit = finished[place]
         mark = _of_manifest(folder, read_unit_mark(folder, unit.name), manifest)
-        if mark.input_fingerprint != unit.fingerprint:
+        if mark.input_fingerprint != unit.fingerprint():
             raise UserError(
                 f"the input of unit {unit.name} changed",
                 where=folder,
-                found=unit.fingerprint,
+                found=unit.fingerprint(),
                 wanted=mark.input_fingerprint,
                 fix="Give the input that was captioned, or choose another output_dir.",
             )

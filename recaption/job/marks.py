@@ -119,13 +119,13 @@ def finish_unit(
     Raises:
         UserError: where there is not one row for each row of the input, or as `imagetext.sidecars.write_sidecar`.
     """
-    if len(rows) != unit.num_rows:
-        wanted = f"{unit.num_rows}, as its input says"
+    if len(rows) != unit.count_rows():
+        wanted = f"{unit.count_rows()}, as its input says"
         raise UserError("rows do not reconcile", where=unit.name, found=f"{len(rows)} rows", wanted=wanted)
     if (folder / f"{unit.name}{MARK_SUFFIX}").exists() and (folder / f"{unit.name}{_PARQUET_SUFFIX}").exists():
         return
     facts = {
-        "input_fingerprint": unit.fingerprint,
+        "input_fingerprint": unit.fingerprint(),
         "manifest_sha256": manifest_sha256,
         "reasons": _count_reasons(rows),
         "finished_at": round(time.time(), 3),

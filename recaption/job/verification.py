@@ -85,7 +85,7 @@ def _problems(folder: Path, unit: Unit, manifest: Manifest) -> Iterator[str]:
 
 
 def _mark_problems(mark: UnitMark, unit: Unit, manifest: Manifest) -> Iterator[str]:
-    if mark.input_fingerprint != unit.fingerprint:
+    if mark.input_fingerprint != unit.fingerprint():
         yield "the input is not the one that was captioned; captions may be of other pictures"
     if mark.manifest_sha256 != manifest.sha256:
         yield f"captioned under manifest {mark.manifest_sha256[:ID_LENGTH]}, the job's is {manifest.sha256[:ID_LENGTH]}"

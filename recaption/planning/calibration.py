@@ -118,7 +118,7 @@ def count_rows(units: Sequence[Unit]) -> int:
     """Return the rows of an input: counted, or of very many units estimated from some."""
     step = max(1, len(units) // UNITS_COUNTED_MAX)
     counted = units[::step]
-    return round(sum(unit.num_rows for unit in counted) * len(units) / len(counted))
+    return round(sum(unit.count_rows() for unit in counted) * len(units) / len(counted))
 
 
 @dataclass(frozen=True, kw_only=True)

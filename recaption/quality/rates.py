@@ -13,7 +13,7 @@ from imagetext.statistics import num_words
 from imagetext.words import words_of
 from recaption.inputs.units import SUCCESS
 
-FAILED_HERE = ("failed_to_decode", "failed_to_caption", "gave_up")
+FAILED_HERE = ("failed_to_caption", "gave_up")
 """Statuses of rows that had a picture and got no caption; others had none to begin with."""
 
 

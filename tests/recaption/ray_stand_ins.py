@@ -23,7 +23,7 @@ class StandIn(RemoteCaptioner):
             while int(unit.name) >= NUM_FREE and not go.exists():
                 time.sleep(0.1)
             list(caption(self._config, [unit]))
-            yield UnitReport(name=unit.name, num_rows=unit.num_rows, statuses={}, seconds={})
+            yield UnitReport(name=unit.name, num_rows=unit.count_rows(), statuses={}, seconds={})
 
 
 if __name__ == "__main__":

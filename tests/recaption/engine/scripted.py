@@ -117,11 +117,9 @@ class ListUnit:
     content: tuple[InputRow, ...]
     stated_rows: int | None = None
 
-    @property
-    def num_rows(self) -> int:
+    def count_rows(self) -> int:
         return len(self.content) if self.stated_rows is None else self.stated_rows
 
-    @property
     def fingerprint(self) -> str:
         return self.name
 

@@ -270,7 +270,7 @@ class CountingUnits:
 
     def __iter__(self) -> Iterator[Any]:
         for one in self.work:
-            self.num_read += one.num_rows
+            self.num_read += one.count_rows()
             yield one
 
 

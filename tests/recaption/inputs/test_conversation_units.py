@@ -61,7 +61,7 @@ def test_records_are_rows_in_slices(tmp_path: Path, pictures: Path, suffix: str)
     assert found[0].caption == "A cat\u2028asleep."
     assert found[0].columns == {"id": "one", "image": "coco/a.jpg", "source": "web", "tags": '["x"]'}
     assert found[1].error_message is not None and "gone.jpg" in found[1].error_message
-    assert len({unit.fingerprint for unit in units}) == 3
+    assert len({unit.fingerprint() for unit in units}) == 3
 
 
 def test_shared_or_missing_ids_give_way_to_numbers(tmp_path: Path, pictures: Path) -> None:

@@ -35,7 +35,7 @@ def test_each_kind_of_input_is_opened(tmp_path: Path) -> None:
         [unit] = open_units(config(tmp_path, **fields))
         assert isinstance(unit, Unit)
         [row] = unit.rows()
-        assert row.image == b"picture" and unit.num_rows == 1 and unit.fingerprint, fields
+        assert row.image == b"picture" and unit.count_rows() == 1 and unit.fingerprint(), fields
         assert unit.keys() == [row.key], fields
 
 

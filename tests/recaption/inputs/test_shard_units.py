@@ -46,7 +46,7 @@ def datacomp(folder: Path) -> ShardUnit:
 def test_a_shard_of_datacomp_gives_every_row_attempted(tmp_path: Path) -> None:
     unit = datacomp(tmp_path)
     rows = list(unit.rows())
-    assert unit.name == NAME and unit.num_rows == 4 == len(rows)
+    assert unit.name == NAME and unit.count_rows() == 4 == len(rows)
     assert [row.key for row in rows] == KEYS == unit.keys()
     assert [row.image for row in rows] == [*(key.encode() for key in KEYS[:3]), None]
     first, last = rows[0], rows[3]
@@ -64,7 +64,7 @@ def test_shards_are_read_by_url(tmp_path: Path, protocol: str) -> None:
         fsspec.filesystem("memory").put(str(tmp_path / "web"), "/shards-by-url/", recursive=True)
     [unit] = list_shard_units(url)
     assert list(unit.rows()) == list(local.rows())
-    assert (unit.name, unit.num_rows, unit.fingerprint) == (local.name, local.num_rows, local.fingerprint)
+    assert (unit.name, unit.count_rows(), unit.fingerprint()) == (local.name, local.count_rows(), local.fingerprint())
 
 
 def test_a_connection_that_is_cut_is_no_short_tar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -136,7 +136,7 @@ def test_a_key_that_comes_twice_in_a_tar_is_two_rows(tmp_path: Path) -> None:
         ("a#2", "duplicate_key", None),
         ("a#3", "duplicate_key", None),
     ]
-    assert unit.keys() == [row.key for row in rows] and unit.num_rows == 4
+    assert unit.keys() == [row.key for row in rows] and unit.count_rows() == 4
     assert rows[2].error_message == "row 2 of key a: which picture the key means can't be told, and the first was taken"
 
 
@@ -201,14 +201,14 @@ def test_without_a_parquet_a_cut_tar_is_refused(tmp_path: Path) -> None:
     write_stats(tmp_path / "0_stats.json", successes=2)
     [unit] = list_shard_units(str(tmp_path))
     with pytest.raises(UserError, match=r"0\.tar: tar disagrees with its stats: found 1 samples, wanted 2"):
-        _ = unit.num_rows
+        _ = unit.count_rows()
 
 
 def test_samples_that_a_parquet_does_not_list_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_tar(tmp_path / "0.tar", [*sample("a"), *sample("b"), *sample("c")])
     write_parquet(tmp_path / "0.parquet", [{"key": "b"}])
     [unit] = list_shard_units(str(tmp_path))
-    assert statuses(unit) == {"b": "success"} and unit.num_rows == 1
+    assert statuses(unit) == {"b": "success"} and unit.count_rows() == 1
     assert "0.tar: 2 samples that its parquet does not list are left out: a, c" in capsys.readouterr().err
 
 

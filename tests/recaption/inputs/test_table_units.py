@@ -48,7 +48,7 @@ def test_a_unit_is_as_many_whole_row_groups_as_are_wanted(tmp_path: Path) -> Non
     ]
     assert [row.image for row in rows(units)] == pictures
     assert [unit.keys() for unit in units][1] == [f"row {index}" for index in range(4, 8)]
-    assert len({unit.fingerprint for unit in units}) == 3
+    assert len({unit.fingerprint() for unit in units}) == 3
 
 
 def test_pictures_are_bytes_structs_paths_and_urls(tmp_path: Path) -> None:

@@ -290,6 +290,6 @@ def test_marks_hold_what_status_and_verify_need(tmp_path: Path) -> None:
     config = finished_job(tmp_path, 1)
     mark = read_object(config.output_dir / "00000_stats.json")
     assert mark["reasons"] == {"failed_to_download: HTTP 404": 1}
-    assert mark["input_fingerprint"] == open_units(config)[0].fingerprint
+    assert mark["input_fingerprint"] == open_units(config)[0].fingerprint()
     assert mark["manifest_sha256"] == read_object(config.output_dir / MANIFEST)["sha256"]
     assert mark["stage_seconds"] == {"captioning": 1.5} and mark["finished_at"] > 1.7e9
