@@ -84,13 +84,15 @@ def test_a_process_killed_from_outside_costs_nothing() -> None:
 def test_closing_leaves_no_dead_process_and_no_open_pipe() -> None:
     # The first start leaves multiprocessing's own tracker behind, with its pipe.
     for _ in range(2):
+        gc.collect()
         open_files, zombies = len(list(Path("/proc/self/fd").iterdir())), _zombies(os.getpid())
         decoders = open_decoders(2, 60.0)
         assert ask(decoders, [png(0)])[0].result(60).error is None
         decoders.close()
     assert _zombies(os.getpid()) == zombies
     gc.collect()
-    assert len(list(Path("/proc/self/fd").iterdir())) == open_files
+    # Fewer where what earlier tests left was collected meanwhile.
+    assert len(list(Path("/proc/self/fd").iterdir())) <= open_files
 
 
 def _zombies(parent: int) -> int:
