@@ -3,6 +3,7 @@
 PRESET ?= mini
 RUNS ?= runs
 ARGS ?=
+CAPTIONER ?= transformers
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -46,8 +47,17 @@ foundation: $(READY)  ## train the CLIP that captioner and DiT start from
 finetune: $(READY)  ## fine-tune the captioner
 	$(REPRODUCE) $(PRESET) --until captioner $(ARGS)
 
-recaption: $(READY)  ## recaption the web
+# Another captioner than the experiments' writes beside theirs: runs/mini/recaption_vllm/web.
+ifeq ($(CAPTIONER),transformers)
+recaption: $(READY)  ## caption the small web by transformers, or CAPTIONER=vllm, or openai
 	$(REPRODUCE) $(PRESET) --until recaption $(ARGS)
+else
+recaption: finetune $(if $(filter vllm,$(CAPTIONER)),$(VLLM_READY))
+	$(if $(filter vllm,$(CAPTIONER)),$(VLLM_VENV)/bin,$(BIN))/python -m recaption run \
+		--config configs/recaption/$(PRESET).yaml --captioner $(CAPTIONER) --workers 1 \
+		--shards $(RUNS)/$(PRESET)/data/web --model $(RUNS)/$(PRESET)/captioner/main/export \
+		--output_dir $(RUNS)/$(PRESET)/recaption_$(CAPTIONER)/web $(ARGS)
+endif
 
 clip: $(READY)  ## train CLIP on every mix
 	$(REPRODUCE) $(PRESET) --until clip $(ARGS)
