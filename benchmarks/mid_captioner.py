@@ -29,9 +29,11 @@ from llava_train.parts import num_image_tokens
 from llava_train.pixels import Normaliser, PixelGeometry
 from llava_train.towers import load_tower
 
-_CHAIN_WEIGHT = 30.0
-"""How much surer the output layer is made of a chain's next token than of a picture's length: what tells pictures apart
-is small, and goes on all through the answer."""
+_CHAIN_SCORE = 30.0
+"""Score of a chain's next token, where a picture's first has 1: what tells pictures apart goes on all through the
+answer, and must not win there."""
+_FIRST_WEIGHT = 100.0
+"""Weight of an answer's first token in the least squares: pictures differ little, and there is one for each answer."""
 _PENALTY = 1e-7
 """Ridge penalty, as a share of the states' mean square."""
 
@@ -126,10 +128,13 @@ def solve(
 ) -> Float[Tensor, "vocabulary width"]:
     """Return the output layer that scores states' targets highest, an answer's first by less than those after it."""
     rows, chosen = torch.cat(list(states)).double(), torch.cat(list(targets))
-    sureness = torch.full((len(rows),), _CHAIN_WEIGHT, dtype=torch.float64)
-    sureness[torch.tensor([0, *[len(answer) for answer in states]]).cumsum(0)[:-1]] = 1.0
+    first = torch.tensor([0, *[len(answer) for answer in states]]).cumsum(0)[:-1]
+    scores = torch.full((len(rows),), _CHAIN_SCORE, dtype=torch.float64)
+    weights = torch.ones_like(scores)
+    scores[first], weights[first] = 1.0, _FIRST_WEIGHT
     wanted = torch.zeros(len(rows), num_tokens, dtype=torch.float64)
-    wanted[torch.arange(len(rows)), chosen] = sureness
+    wanted[torch.arange(len(rows)), chosen] = scores * weights
+    rows = rows * weights.unsqueeze(1)
     gram = rows.T @ rows
     gram.diagonal().add_(_PENALTY * gram.diagonal().mean())
     return torch.linalg.solve(gram, rows.T @ wanted).T.float()

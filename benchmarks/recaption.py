@@ -62,7 +62,7 @@ class Size:
     """Pictures captioned one at a time."""
     num_mid: int = 64
     """Pictures captioned by the captioner of middle size."""
-    num_mid_single: int = 4
+    num_mid_single: int = 2
     mid: mid_captioner.Shape = mid_captioner.MID
     max_new_tokens: int = 128
     """The paper's limit."""
@@ -126,6 +126,7 @@ class _Field:
     def __init__(self, model: Path, shards: Path, num_pictures: int, num_single: int, max_new_tokens: int):
         self.shards = shards
         self._num_pictures = num_pictures
+        self._theirs: list[str] = []
         self._plain = Generate(model, max_new_tokens)
         fields = {"max_new_tokens": max_new_tokens, "batch_size": _OUR_BATCH_SIZE}
         self._ours = {
@@ -141,15 +142,14 @@ class _Field:
     def measure(self, repeats: int, *, warm_up: bool = True) -> _Measured:
         """Race all ways, and compare what they said."""
         results = race(self._contenders, repeats=repeats, warm_up=warm_up)
-        theirs = self._in_batches()
         return _Measured(
             results=results,
-            equal={name: equal_share(worker.captions(), theirs) for name, worker in self._ours.items()},
+            equal={name: equal_share(worker.captions(), self._theirs) for name, worker in self._ours.items()},
             lengths=self._ours[_DETERMINISTIC].lengths(),
         )
 
-    def _in_batches(self) -> list[str]:
-        return self._plain.caption(pictures(self.shards, self._num_pictures), _BATCH_SIZE)
+    def _in_batches(self) -> None:
+        self._theirs = self._plain.caption(pictures(self.shards, self._num_pictures), _BATCH_SIZE)
 
 
 def _contender(name: str, work: Callable[[], object], num_pictures: int) -> Contender:
