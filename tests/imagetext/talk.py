@@ -8,6 +8,7 @@ from typing import Any
 from imagetext.conversations import IGNORED_LABEL, PAPER_PROMPT, Conversation, Rendered, Turn
 from imagetext.tokenizer_training import train_llama_bpe
 from imagetext.tokenizers import load_hf_tokenizer
+from tests.imagetext import published_templates
 
 TEXTS = ["a boat is red", PAPER_PROMPT, "What is it? Its colour?", "[x](y)", "[x](z)"] * 5
 
@@ -15,6 +16,13 @@ TEXTS = ["a boat is red", PAPER_PROMPT, "What is it? Its colour?", "[x](y)", "[x
 def llama_tokenizer(folder: Path) -> Any:
     """Return a small tokenizer in LLaMA-3's format."""
     return load_hf_tokenizer(train_llama_bpe(TEXTS, 400, folder))
+
+
+def llama3_instruct_tokenizer(folder: Path) -> Any:
+    """Return one with LLaMA-3-Instruct's template word for word, which marks nothing."""
+    tokenizer = llama_tokenizer(folder)
+    tokenizer.chat_template = published_templates.LLAMA3_INSTRUCT
+    return tokenizer
 
 
 def dressed(tokenizer: Any, template: str | None, *, bos: str | None = "<s>", eos: str = "</s>") -> Any:
