@@ -8,8 +8,7 @@ from imagetext.conversations import PAPER_PROMPT
 from recaption.captioner_config import CaptionerName, OpenAIConfig, VllmConfig
 from recaption.engine_config import EngineConfig
 from recaption.executors.partition import Part
-from recaption.input_config import INPUT_PLACES, check_one_input, refuse_part_as_shards
-from recaption.inputs.table_columns import ColumnsConfig
+from recaption.input_config import INPUT_PLACES, InputConfig, MovedInput, check_one_input, refuse_part_as_shards
 from recaption.job_config import ExecutorName, RayConfig, check_output_dir
 from recaption.named_prompts import check_prompts
 from recaption.quality.config import CanaryConfig, ClipScoreConfig, DriftConfig, RepairConfig
@@ -26,7 +25,7 @@ PLACES_AND_WORKERS = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class RecaptionConfig:
+class RecaptionConfig(InputConfig):
     """Caption every row of an input: shards, a folder, tables, a data set, or conversations."""
 
     output_dir: Path
@@ -37,21 +36,6 @@ class RecaptionConfig:
     openai also takes a name that only its servers know."""
     captioner: CaptionerName = "transformers"
     """What runs the model: transformers or vLLM in the process, or servers that speak OpenAI's protocol."""
-    shards: str | None = None
-    """Folder or URL of shards in img2dataset's layout; or give `images`."""
-    images: Path | None = None
-    """Folder of pictures of any kind, searched recursively; a file's key is its relative path."""
-    table: str | None = None
-    """File, or folder or URL of files, *.parquet or *.arrow: a row per picture, as bytes or as a path or URL."""
-    dataset: str | None = None
-    """Hugging Face data set: a folder or URL written by save_to_disk, or one of parquet files as on the hub."""
-    split: str | None = None
-    """Split of `dataset` to caption; null captions all."""
-    conversations: Path | None = None
-    """LLaVA conversation file, .json or .jsonl: a row per record, about the picture that it names."""
-    pictures: Path | None = None
-    """Folder that the image names of `conversations` are relative to, or that holds shards of these pictures."""
-    columns: ColumnsConfig = field(default_factory=ColumnsConfig)
     intake: Path | None = None
     """Folder of `intake`, of the same input: duplicates are captioned once, unwanted rows not at all."""
     prompt: str = PAPER_PROMPT
@@ -97,9 +81,6 @@ class RecaptionConfig:
     """INDEX/COUNT: caption only this part of the job, counted from 0; others may run at the same time, anywhere that
     shares output_dir. For Slurm arrays and indexed jobs of Kubernetes."""
     ray: RayConfig = field(default_factory=RayConfig)
-    images_per_unit: int = 256
-    """Files of a folder, rows of a table (whole row groups) or records of conversations that share one sidecar: one
-    worker's work at a time, and what is lost when it is killed. Shards are units as they are."""
 
     def __post_init__(self) -> None:
         check_output_dir(self.output_dir)
@@ -129,25 +110,13 @@ class StatusConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class VerifyConfig:
+class VerifyConfig(MovedInput):
     """Check a captioning job against its input."""
 
     output_dir: Path
     """Sidecar folder of the job."""
     threads: int = 4
     """Units checked side by side."""
-    shards: str | None = None
-    """Where the shards are now, if they moved since the job ran."""
-    images: Path | None = None
-    """Where the pictures are now, if they moved since the job ran."""
-    table: str | None = None
-    """Where the tables are now, if they moved since the job ran."""
-    dataset: str | None = None
-    """Where the data set is now, if it moved since the job ran."""
-    conversations: Path | None = None
-    """Where the conversations are now, if they moved since the job ran."""
-    pictures: Path | None = None
-    """Where the conversations' pictures are now, if they moved since the job ran."""
 
     def __post_init__(self) -> None:
         check_output_dir(self.output_dir)

@@ -2,9 +2,10 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from recaption.inputs.table_columns import ColumnsConfig
 from runtime.errors import UserError
 
 INPUT_KINDS = ("shards", "images", "table", "dataset", "conversations")
@@ -12,6 +13,32 @@ INPUT_KINDS = ("shards", "images", "table", "dataset", "conversations")
 INPUT_PLACES = (*INPUT_KINDS, "pictures")
 """Fields that say where an input lies, which may change between two starts of a job: content is compared instead."""
 _BELONGS_TO = {"split": "dataset", "pictures": "conversations"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class InputConfig:
+    """Say what goes in: exactly one of shards, a folder, tables, a data set, or conversations."""
+
+    output_dir: Path
+    """Folder that is written; an index of what goes in may be kept below it."""
+    shards: str | None = None
+    """Folder or URL of shards in img2dataset's layout; or give `images`."""
+    images: Path | None = None
+    """Folder of pictures of any kind, searched recursively; a file's key is its relative path."""
+    table: str | None = None
+    """File, or folder or URL of files, *.parquet or *.arrow: a row per picture, as bytes or as a path or URL."""
+    dataset: str | None = None
+    """Hugging Face data set: a folder or URL written by save_to_disk, or one of parquet files as on the hub."""
+    split: str | None = None
+    """Split of `dataset` to caption; null captions all."""
+    conversations: Path | None = None
+    """LLaVA conversation file, .json or .jsonl: a row per record, about the picture that it names."""
+    pictures: Path | None = None
+    """Folder that the image names of `conversations` are relative to, or that holds shards of these pictures."""
+    columns: ColumnsConfig = field(default_factory=ColumnsConfig)
+    images_per_unit: int = 256
+    """Files of a folder, rows of a table (whole row groups) or records of conversations that share one sidecar: one
+    worker's work at a time, and what is lost when it is killed. Shards are units as they are."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,12 +4,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from recaption.input_config import MovedInput
 from recaption.inputs.units import SUCCESS
 from runtime.errors import UserError
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExportConfig:
+class ExportConfig(MovedInput):
     """Join finished captions with their pictures, as a data set that others read."""
 
     output_dir: Path
@@ -39,18 +40,6 @@ class ExportConfig:
     """Licence to put on the card; yours to choose, since pictures and captions may come under several."""
     workers: int = 1
     """Processes side by side; the data set does not depend on their number."""
-    shards: str | None = None
-    """Where the shards are, if they moved since the run, or if the captions were imported."""
-    images: Path | None = None
-    """Where the folder of pictures is, if it moved since the run."""
-    table: str | None = None
-    """Where the tables are, if they moved since the run."""
-    dataset: str | None = None
-    """Where the data set is, if it moved since the run."""
-    conversations: Path | None = None
-    """Where the conversations are, if they moved since the run."""
-    pictures: Path | None = None
-    """Where the conversations' pictures are, if they moved since the run."""
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.original_share <= 1.0:

@@ -1,65 +1,18 @@
 """The units of whatever input a job was given."""
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Protocol, runtime_checkable
 
+from recaption.input_config import InputConfig
 from recaption.inputs.conversation_units import list_conversation_units
 from recaption.inputs.dataset_units import list_dataset_units
 from recaption.inputs.folder_units import list_folder_units
 from recaption.inputs.shard_units import list_shard_units
-from recaption.inputs.table_columns import ColumnsConfig
 from recaption.inputs.table_units import list_table_units
 from recaption.inputs.units import Unit
 from runtime.run import CACHE
 
 
-@runtime_checkable
-class SaysInput(Protocol):
-    """A config that says what its input is, as that of `run` does."""
-
-    @property
-    def shards(self) -> str | None:
-        """Return the place of shards."""
-
-    @property
-    def images(self) -> Path | None:
-        """Return the folder of pictures."""
-
-    @property
-    def table(self) -> str | None:
-        """Return the place of tables."""
-
-    @property
-    def dataset(self) -> str | None:
-        """Return the place of a data set."""
-
-    @property
-    def split(self) -> str | None:
-        """Return the data set's split."""
-
-    @property
-    def conversations(self) -> Path | None:
-        """Return the file of conversations."""
-
-    @property
-    def pictures(self) -> Path | None:
-        """Return the folder of the conversations' pictures."""
-
-    @property
-    def columns(self) -> ColumnsConfig:
-        """Return what the columns of tables mean."""
-
-    @property
-    def images_per_unit(self) -> int:
-        """Return how many rows share a unit."""
-
-    @property
-    def output_dir(self) -> Path:
-        """Return the folder beside which indexes may be kept."""
-
-
-def open_units(config: SaysInput) -> Sequence[Unit]:
+def open_units(config: InputConfig) -> Sequence[Unit]:
     """Return the units of a job's input, in order.
 
     Shards and folders are listed, not opened; of tables the footers are read, of a conversation file every record.

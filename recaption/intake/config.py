@@ -3,8 +3,7 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from recaption.input_config import check_one_input
-from recaption.inputs.table_columns import ColumnsConfig
+from recaption.input_config import InputConfig, check_one_input
 from runtime.errors import UserError
 
 NEAR_BITS = 12
@@ -12,28 +11,11 @@ NEAR_BITS = 12
 
 
 @dataclass(frozen=True, kw_only=True)
-class IntakeConfig:
+class IntakeConfig(InputConfig):
     """Look through an input before it is captioned, for `run --intake`."""
 
     output_dir: Path
     """Folder for what is found."""
-    shards: str | None = None
-    """Folder or URL of shards, as for `run`; or one of the others."""
-    images: Path | None = None
-    """Folder of pictures."""
-    table: str | None = None
-    """Tables."""
-    dataset: str | None = None
-    """Hugging Face data set."""
-    split: str | None = None
-    """Split of `dataset`."""
-    conversations: Path | None = None
-    """LLaVA conversation file."""
-    pictures: Path | None = None
-    """Folder of the pictures of `conversations`."""
-    columns: ColumnsConfig = field(default_factory=ColumnsConfig)
-    images_per_unit: int = 256
-    """As for `run`, with the same value."""
     perceptual: bool = True
     """Find pictures that look the same, too; every picture is decoded for it. Without it, sha256 alone, and shards'
     tars are not opened."""
