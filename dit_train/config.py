@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from dit_train.sizes import SIZES, SizeName
 from imagetext.mix import CaptionMixConfig, check_sources
@@ -49,7 +50,13 @@ class DitTrainConfig:
     mix: CaptionMixConfig = field(default_factory=CaptionMixConfig)
     """Which of an image's captions it is trained with, and how often."""
     model: SizeName = "b"
-    """Size of the transformer: paper_b and paper_l are DiT-B/4 and DiT-L/2, b and l their miniatures."""
+    """Size of the transformer: DiT's by their names (the paper trains B/4 and L/2), b and l their miniatures."""
+    form: Literal["adaln_zero", "adaln_single"] = "adaln_zero"
+    """adaln_zero: each block has a layer for its shifts, scales and gates, as in DiT. adaln_single: all share one, as
+    in PixArt, which saves a quarter of the weights.
+    """
+    qk_norm: bool = False
+    """Normalise queries and keys of both attentions."""
     image_size_px: int = 48
     """Side of the square images that are drawn, in pixel space."""
     flip: bool = False

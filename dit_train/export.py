@@ -1,6 +1,8 @@
 """Write a diffusers folder that draws in a Python with torch, diffusers and transformers alone."""
 
+import inspect
 import json
+import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,6 +10,7 @@ from pathlib import Path
 import diffusers
 from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
 
+import dit_train.layers
 import dit_train.pipeline
 import dit_train.transformer
 from dit_train.text_encoder import FrozenTextEncoder
@@ -16,6 +19,7 @@ from runtime.atomic import atomic_directory, write_json
 
 TRANSFORMER_MODULE = "text_dit"
 PIPELINE_MODULE = "pipeline"
+_IMPORT_OF_LAYERS = re.compile(r"^from dit_train\.layers import (\([^)]*\)|[^\n]*)\n", re.MULTILINE)
 
 
 def export_pipeline(
@@ -28,7 +32,7 @@ def export_pipeline(
 ) -> None:
     """Write `folder`, whole or absent: weights, code, schedule, tokenizer and `facts` about the training.
 
-    The transformer's weights should be the averaged ones. The code files are copies of `dit_train.transformer` and
+    The transformer's weights should be the averaged ones. The code files are `model_file` and a copy of
     `dit_train.pipeline`; diffusers loads them with `trust_remote_code=True`.
     """
     with atomic_directory(folder) as target:
@@ -37,10 +41,20 @@ def export_pipeline(
         text_encoder.tokenizer.save_pretrained(target / "tokenizer")
         scheduler = FlowMatchEulerDiscreteScheduler(num_train_timesteps=int(TIME_SCALE), shift=shift)
         scheduler.save_pretrained(target / "scheduler")
-        shutil.copyfile(dit_train.transformer.__file__, target / "transformer" / f"{TRANSFORMER_MODULE}.py")
+        (target / "transformer" / f"{TRANSFORMER_MODULE}.py").write_text(model_file())
         shutil.copyfile(dit_train.pipeline.__file__, target / f"{PIPELINE_MODULE}.py")
         write_json(target / "training.json", dict(facts))
         (target / "model_index.json").write_text(json.dumps(_model_index(text_encoder), indent=2) + "\n")
+
+
+def model_file() -> str:
+    """Return `dit_train.layers` and `dit_train.transformer` as the text of one module.
+
+    One, since diffusers would share a module beside it between all folders that a process loads.
+    """
+    layers, transformer = (inspect.getsource(module) for module in (dit_train.layers, dit_train.transformer))
+    before, _, after = _IMPORT_OF_LAYERS.split(transformer)
+    return f"{layers}\n\n{before}{after}"
 
 
 def _model_index(text_encoder: FrozenTextEncoder) -> dict[str, object]:

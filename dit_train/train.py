@@ -78,6 +78,10 @@ def build_transformer(config: DitTrainConfig, encoder: FrozenTextEncoder) -> Tex
             predicts_image=config.predicts_image,
             text_embeddings=config.text_embeddings,
             text_starts_averaged=config.text_starts_averaged,
+            form=config.form,
+            qk_norm=config.qk_norm,
+            gelu=size.gelu,
+            time_init_std=size.time_init_std,
         )
     model.attention_implementation = attention_implementation(encoder.device)
     return model

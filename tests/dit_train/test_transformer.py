@@ -3,11 +3,9 @@ import math
 import pytest
 import torch
 
-from dit_train.sizes import SIZES, SizeName
-from dit_train.transformer import SHARE_OF_AVERAGE, TIME_SCALE, TextDiT, attend, average_windows, sincos_positions
+from dit_train.layers import attend, average_windows, sincos_positions
+from dit_train.transformer import SHARE_OF_AVERAGE, TIME_SCALE, TextDiT
 from tests.dit_train.conftest import TEXT_WIDTH, small_transformer, stir
-
-CLIP_L_TEXT_WIDTH = 768
 
 
 def inputs(num_images: int = 3, num_tokens: int = 5) -> tuple[torch.Tensor, ...]:
@@ -17,47 +15,6 @@ def inputs(num_images: int = 3, num_tokens: int = 5) -> tuple[torch.Tensor, ...]
     hidden = torch.randn(num_images, num_tokens, TEXT_WIDTH, generator=generator)
     mask = torch.arange(num_tokens)[None] < torch.tensor([5, 2, 3])[:num_images, None]
     return images, timestep, hidden, mask
-
-
-def paper_transformer(name: SizeName) -> TextDiT:
-    size = SIZES[name]
-    with torch.device("meta"):
-        return TextDiT(
-            sample_size=32,
-            in_channels=4,
-            patch_size=size.patch_size,
-            width=size.width,
-            depth=size.depth,
-            num_heads=size.num_heads,
-            text_width=CLIP_L_TEXT_WIDTH,
-        )
-
-
-@pytest.mark.parametrize(("name", "millions"), [("paper_b", 158), ("paper_l", 557)])
-def test_paper_sizes_have_their_parameter_counts(name: SizeName, millions: int) -> None:
-    count = sum(parameter.numel() for parameter in paper_transformer(name).parameters())
-    # The text projection in front of the blocks is ours: 0.6M and 0.8M.
-    assert count / 1e6 == pytest.approx(millions, rel=0.004)
-
-
-@pytest.mark.parametrize("name", ["paper_b", "paper_l"])
-def test_flops_of_paper_sizes_equal_the_formula(name: SizeName) -> None:
-    from torch.utils.flop_counter import FlopCounterMode
-
-    model, size, tokens_text = paper_transformer(name), SIZES[name], 77
-    width, tokens = size.width, (32 // size.patch_size) ** 2
-    patch_width = 4 * size.patch_size**2
-    block = tokens * 14 * width**2 + 2 * tokens**2 * width  # self-attention, MLP, text query and output; scores
-    block += tokens_text * 2 * width**2 + 2 * tokens * tokens_text * width + 6 * width**2
-    outside = 2 * tokens * patch_width * width + 256 * width + 3 * width**2 + tokens_text * CLIP_L_TEXT_WIDTH * width
-    with FlopCounterMode(display=False) as counter:
-        model(
-            torch.zeros(1, 4, 32, 32, device="meta"),
-            torch.zeros(1, device="meta"),
-            torch.zeros(1, tokens_text, CLIP_L_TEXT_WIDTH, device="meta"),
-            torch.ones(1, tokens_text, dtype=torch.bool, device="meta"),
-        )
-    assert counter.get_total_flops() == 2 * (size.depth * block + outside)
 
 
 def test_a_fresh_transformer_predicts_nothing() -> None:
@@ -174,9 +131,10 @@ def test_positions_are_distinct_and_bounded() -> None:
         ({"patch_size": 5}, "sample_size 16 is not a multiple of patch_size 5"),
         ({"num_heads": 3}, "width 32 is not a multiple of num_heads 3"),
         ({"width": 30}, "width 30 is not a multiple of 4"),
+        ({"form": "adaln"}, "form 'adaln' is none of"),
     ],
 )
-def test_shapes_that_do_not_fit_are_refused(changes: dict[str, int], message: str) -> None:
+def test_shapes_that_do_not_fit_are_refused(changes: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         small_transformer(**changes)
 
@@ -185,3 +143,23 @@ def test_text_is_required(transformer: TextDiT) -> None:
     images, timestep, *_ = inputs()
     with pytest.raises(ValueError, match="encoder_hidden_states"):
         transformer(images, timestep)
+
+
+@pytest.mark.parametrize("form", ["adaln_zero", "adaln_single"])
+def test_queries_and_keys_of_any_length_attend_alike_once_normalised(form: str) -> None:
+    model = small_transformer(form=form, qk_norm=True, text_summary=False, text_window=1)
+    stir(model)
+    before = model(*inputs()).sample
+    with torch.no_grad():
+        for block in model.blocks:
+            block.query_key_value.weight[: 2 * 32] *= 7
+            block.query_key_value.bias[: 2 * 32] *= 7
+            block.text_query.weight *= 7
+            block.text_query.bias *= 7
+    torch.testing.assert_close(model(*inputs()).sample, before, rtol=1e-3, atol=1e-3)
+
+
+def test_a_learned_variance_comes_in_further_channels() -> None:
+    model = small_transformer(predicts_image=False, out_channels=6)
+    stir(model)
+    assert model(*inputs()).sample.shape == (3, 6, 16, 16)
