@@ -15,6 +15,8 @@ from clip_train.presets import ModelPreset, TimmTower
 from runtime.errors import UserError
 from runtime.seeds import derive
 
+BLOCKS = ("CustomResidualAttentionBlock", "ResidualAttentionBlock")
+"""open_clip's classes of transformer blocks: what ranks that share weights out gather at a time."""
 MAX_LOGIT_SCALE = 100.0
 """Upper bound of the logit scale (Radford et al. 2021, section 2.5)."""
 
@@ -119,6 +121,7 @@ def build_model(config: Mapping[str, Any], seed: int, *, narrow: bool = True) ->
         initialise(model, NARROW_TOKEN_STD if narrow else WIDE_TOKEN_STD)
         if narrow and config["text_cfg"].get("pool_type") == "eos":
             start_as_bag_of_words(model)
+    model._no_split_modules = BLOCKS
     if not isinstance(model.visual, VisionTransformer):
         # Convolutions run 1.5 times as fast on a CPU with channels last; images follow the layout of the weights.
         model.visual.to(memory_format=torch.channels_last)

@@ -14,7 +14,7 @@ from torch.nn.functional import cross_entropy, normalize
 
 from clip_train.architecture import MAX_LOGIT_SCALE
 from clip_train.losses import SLICE_PAIRS, PairFeatures, sigmoid_rows, softmax_rows
-from clip_train.text_tower import encode_text
+from clip_train.text_tower import encode_rows, encode_text
 from imagetext.loader import ImageTextBatch
 from runtime.device import attention_implementation
 from runtime.seeds import derive
@@ -105,7 +105,7 @@ class ContrastiveTask:
         images = normalise_images(batch.images, self.image_mean, self.image_std)
         clip = cast(CLIP, model)
         with attention_kernels(images.device):
-            image_features = clip.encode_image(images)
+            image_features = encode_rows(clip.encode_image, images)
             text_features = encode_text(clip, batch.token_ids, batch.token_lengths)
         features = {
             "images": _unit(image_features),

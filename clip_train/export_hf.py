@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from open_clip.model import CLIP
 from torch import Tensor
 
 from clip_train.presets import ModelPreset
@@ -62,9 +61,13 @@ def _convert_block(name: str, tensor: Tensor) -> dict[str, Tensor]:
 
 
 def export_transformers(
-    model: CLIP, preset: ModelPreset, config: Mapping[str, Any], tokenizer_folder: Path, folder: Path
+    weights: Mapping[str, Tensor],
+    preset: ModelPreset,
+    config: Mapping[str, Any],
+    tokenizer_folder: Path,
+    folder: Path,
 ) -> None:
-    """Write a trained OpenAI-style CLIP, whose open_clip `model_cfg` is `config`, to `folder`."""
+    """Write the weights of an OpenAI-style CLIP, whose open_clip `model_cfg` is `config`, to `folder`."""
     from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPTokenizer
 
     tokenizer = CLIPTokenizer.from_pretrained(tokenizer_folder)
@@ -81,7 +84,7 @@ def export_transformers(
     }
     hf_config = CLIPConfig(text_config=text, vision_config=vision, projection_dim=preset.embed_dim)
     hf_model = CLIPModel(hf_config)
-    hf_model.load_state_dict(to_transformers(model.state_dict()), strict=True)
+    hf_model.load_state_dict(to_transformers(weights), strict=True)
     hf_model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     CLIPImageProcessor(

@@ -8,6 +8,8 @@ import torch
 from open_clip.model import CLIP
 from torch import Tensor
 
+from clip_train.architecture import BLOCKS
+
 BYTES_PER_WEIGHT = 4 + 4 + 8
 """Float32 weight, its gradient, and AdamW's two moments."""
 COMPUTED_BYTES_PER_WEIGHT = 2
@@ -32,18 +34,32 @@ class Memory:
         return self.weights + self.activations + self.features
 
 
-def reckon(config: Mapping[str, Any], *, batch_size: int, microbatch_size: int, slice_bytes: int) -> Memory:
-    """Return the memory of training a model of an open_clip `model_cfg`, every rank with whole weights, in bf16."""
+def reckon(
+    config: Mapping[str, Any], *, batch_size: int, microbatch_size: int, slice_bytes: int, num_shares: int = 1
+) -> Memory:
+    """Return the memory of training a model of an open_clip `model_cfg` in bf16.
+
+    With `num_shares` ranks that share the weights out (FSDP2), each holds its share of them and, gathered in bf16, two
+    blocks and what lies outside blocks.
+    """
     with torch.device("meta"):
         model = CLIP(**dict(config))
     num_weights = sum(weight.numel() for weight in model.parameters())
+    num_gathered = num_weights if num_shares == 1 else _num_gathered(model)
     per_sample = _saved_bytes(model, config) / _PROBED_SAMPLES
     return Memory(
-        weights=float(num_weights * (BYTES_PER_WEIGHT + COMPUTED_BYTES_PER_WEIGHT)),
+        weights=num_weights * BYTES_PER_WEIGHT / num_shares + num_gathered * COMPUTED_BYTES_PER_WEIGHT,
         activations=per_sample * microbatch_size,
         # Two towers' float32 features, as they are and as gradients.
         features=float(2 * 2 * 4 * batch_size * config["embed_dim"] + 4 * slice_bytes),
     )
+
+
+def _num_gathered(model: CLIP) -> int:
+    blocks = [module for module in model.modules() if type(module).__name__ in BLOCKS]
+    sizes = sorted(sum(weight.numel() for weight in block.parameters()) for block in blocks)
+    outside = sum(weight.numel() for weight in model.parameters()) - sum(sizes)
+    return outside + sum(sizes[-2:])
 
 
 def _saved_bytes(model: CLIP, config: Mapping[str, Any]) -> int:

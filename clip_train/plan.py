@@ -54,6 +54,7 @@ def plan_stage(config: ClipTrainConfig) -> StagePlan:
         batch_size=loop.batch_size,
         microbatch_size=microbatch_size,
         slice_bytes=min(SLICE_PAIRS, loop.batch_size**2) * _FLOAT_BYTES,
+        num_shares=1 if loop.sharding == "none" else plan.num_gpus,
     )
     return StagePlan(
         config=config,
@@ -138,9 +139,10 @@ def _memory_section(config: ClipTrainConfig, stages: Sequence[StagePlan]) -> str
         share = f"{memory.total / accelerator.memory_bytes:.0%}"
         size = f"{stage.config.image_size_px} px"
         rows.append([size, f"{stage.microbatch_size:,}", *(f"{one / _GIB:.1f}" for one in numbers), share])
+    held = "whole on each" if config.loop.sharding == "none" else "shared out, two blocks gathered at a time"
     headers = ["stage", "microbatch", "weights", "activations", "features", "in all", f"of {config.plan.gpu}"]
     return (
-        "\n## Memory\n\nGiB on each device, weights whole on each; activations are what autograd keeps of one "
+        f"\n## Memory\n\nGiB on each device, weights {held}; activations are what autograd keeps of one "
         "microbatch in bf16, counted on a model without weights. Keep a tenth of the device free; a smaller "
         "`loop.microbatch_size` leaves the gradient as it is.\n\n" + markdown_table(headers, rows)
     )

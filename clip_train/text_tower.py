@@ -1,13 +1,13 @@
 """What a text tower computes in training: `CLIP.encode_text` without padding and without what pooling throws away."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from jaxtyping import Float, Int64
 from open_clip.model import CLIP
 from open_clip.transformer import CustomResidualAttentionBlock
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import linear, scaled_dot_product_attention
 
 _POOLS_THE_END = ("eos", "argmax")
@@ -23,11 +23,25 @@ def encode_text(
     query and its MLP are computed there alone. `lengths` count the tokens up to and with the end. The released
     Recap-CLIP's towers see all slots and pool the last, so that padding is part of what they compute.
     """
-    if not len(token_ids) or sees_padding(model):
-        return model.encode_text(token_ids)
-    groups = group_by_length(lengths)
-    features = [_encode_columns(model, token_ids[rows, : int(lengths[rows].max())], lengths[rows]) for rows in groups]
+    if sees_padding(model):
+        return encode_rows(model.encode_text, token_ids)
+    groups = group_by_length(lengths) if len(lengths) else [lengths]
+    if _is_shared_out(model):
+        # Ranks gather the weights together, as often for each: twice, whatever lengths one of them has.
+        groups += [lengths.new_empty(0)] * (2 - len(groups))
+    features = [
+        _encode_columns(model, token_ids[rows], lengths[rows])
+        if len(rows)
+        # One text that nobody asked for.
+        else _encode_columns(model, token_ids.new_zeros(1, 1), lengths.new_ones(1))[:0]
+        for rows in groups
+    ]
     return torch.cat(features)[torch.cat(groups).argsort()]
+
+
+def encode_rows(encode: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor:
+    """Return what a tower makes of some rows, and of none at all too: attention can't cut nothing into heads."""
+    return encode(rows) if len(rows) else encode(rows.new_zeros((1, *rows.shape[1:])))[:0]
 
 
 def sees_padding(model: CLIP) -> bool:
@@ -56,15 +70,25 @@ def group_by_length(lengths: Int64[Tensor, " batch"]) -> list[Int64[Tensor, " _"
     return [rows for rows in (order[:num_short], order[num_short:]) if len(rows)]
 
 
+def _is_shared_out(model: CLIP) -> bool:
+    """Tell whether ranks share the weights out: then a block's are gathered when it is called as a whole."""
+    return type(model.transformer.resblocks[-1].attn.in_proj_weight) is not nn.Parameter
+
+
 def _encode_columns(
     model: CLIP, ids: Int64[Tensor, "batch tokens"], lengths: Int64[Tensor, " batch"]
 ) -> Float[Tensor, "batch width"]:
-    num_columns = ids.shape[1]
+    num_columns = int(lengths.max())
+    ids, mask = ids[:, :num_columns], model.attn_mask[:num_columns, :num_columns]
     hidden = model.token_embedding(ids) + model.positional_embedding[:num_columns]
     *blocks, last_block = model.transformer.resblocks
     for block in blocks:
-        hidden = block(hidden, attn_mask=model.attn_mask[:num_columns, :num_columns])
-    return model.ln_final(_block_at_ends(last_block, hidden, lengths)) @ model.text_projection
+        hidden = block(hidden, attn_mask=mask)
+    if _is_shared_out(model):
+        ends = last_block(hidden, attn_mask=mask)[torch.arange(len(ids), device=ids.device), lengths - 1]
+    else:
+        ends = _block_at_ends(last_block, hidden, lengths)
+    return model.ln_final(ends) @ model.text_projection
 
 
 def _block_at_ends(

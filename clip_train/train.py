@@ -92,10 +92,11 @@ def train_stage(config: ClipTrainConfig, after: Run | None = None) -> None:
     )
     # Each rank has counted what it served itself.
     source.load_state_dict(result.engine.gather_objects(source.state_dict()))
+    published = result.engine.whole_weights(result.model.state_dict().items())
     if is_main_process():
         num_parameters = sum(weight.numel() for weight in result.model.parameters() if weight.requires_grad)
         card = model_card(config, num_parameters, source.audit())
-        export_model(result.model, preset, architecture, read.folder, run.export, card)
+        export_model(published, preset, architecture, read.folder, run.export, card)
     run.finish(num_updates=result.num_updates, metrics=result.metrics, audit=source.audit())
 
 

@@ -167,9 +167,13 @@ def _check_sharding(config: LoopConfig, task: Task | CoupledTask) -> None:
     if not launch.is_launched():
         fix = "Start it as `torchrun --nproc-per-node GPUS -m ...`, one GPU included"
         raise UserError("no launcher started this process", where="sharding", found=config.sharding, fix=fix)
-    if isinstance(task, CoupledTask):
-        wanted = "none: features of other ranks' samples are computed twice from whole weights"
-        raise UserError("this loss couples samples", where="sharding", found=config.sharding, wanted=wanted)
+    if isinstance(task, CoupledTask) and config.sharding != "fsdp2":
+        raise UserError(
+            "this loss couples samples: each is computed twice in an update",
+            where="sharding",
+            found=config.sharding,
+            wanted="none or fsdp2",
+        )
 
 
 def _parallelism(config: LoopConfig) -> Callable[..., Parallelism]:

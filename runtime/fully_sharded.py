@@ -21,18 +21,22 @@ from runtime.errors import UserError
 from runtime.loop_config import LoopConfig
 from runtime.optimizer import build_optimizer
 from runtime.parallelism import Parallelism
-from runtime.task import Task
+from runtime.task import CoupledTask, Task
 from runtime.task_module import TaskModule
 
 
 class FullySharded(Parallelism):
-    """A share of weights, gradients and optimizer state on every rank; blocks are gathered one by one to compute."""
+    """A share of weights, gradients and optimizer state on every rank; blocks are gathered one by one to compute.
+
+    Weights of a single number (a temperature) can't be shared out: every rank keeps them, and their gradients are
+    averaged here.
+    """
 
     is_sharded = True
 
     def __init__(
         self,
-        task: Task,
+        task: Task | CoupledTask,
         model: nn.Module,
         config: LoopConfig,
         multipliers: Mapping[str, int | float],
@@ -49,28 +53,46 @@ class FullySharded(Parallelism):
         policy = MixedPrecisionPolicy(
             param_dtype=torch.bfloat16 if is_bf16 else None, reduce_dtype=torch.float32, cast_forward_inputs=False
         )
-        for part in [*_parts(model), model]:
-            sharded = fully_shard(part, mesh=mesh, mp_policy=policy)
+        self.module = TaskModule(task, model, autocast_device=self.device.type if is_bf16 else None)
+        # The weights of no part are gathered when the whole is called. A coupled task calls a model's towers apart,
+        # so that there the whole is the task with its model.
+        whole = self.module if isinstance(task, CoupledTask) else model
+        single = {parameter for parameter in model.parameters() if parameter.ndim == 0}
+        for part in [*_parts(model), whole]:
+            sharded = fully_shard(part, mesh=mesh, mp_policy=policy, ignored_params=single)
             # gloo knows no average: there the division comes after the sum.
             sharded.set_force_sum_reduction_for_comms(self.device.type == "cpu")
-        self.module = TaskModule(task, model, autocast_device=self.device.type if is_bf16 else None)
+        for parameter in single:
+            parameter.data = parameter.data.to(self.device)
         self.optimizer = build_optimizer(model, config, multipliers)
+        _group_apart(self.optimizer, single)
         self._trained = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
-        self._refuse_other_engine(model, launch.world_size())
+        self._single = [parameter for parameter in self._trained if parameter in single]
+        self._refuse_other_engine(whole, launch.world_size())
 
-    def _refuse_other_engine(self, model: nn.Module, world_size: int) -> None:
+    def _refuse_other_engine(self, whole: nn.Module, world_size: int) -> None:
         """Refuse to train when the weights are not spread over all ranks."""
-        unspread = [name for name, p in model.named_parameters() if not isinstance(p, DTensor)]
+        unspread = [name for name, p in whole.named_parameters() if p.ndim and not isinstance(p, DTensor)]
         found = torch.distributed.get_world_size()
-        if unspread or not isinstance(model, FSDPModule) or found != world_size:
+        if unspread or not isinstance(whole, FSDPModule) or found != world_size:
             raise RuntimeError(
                 f"asked for FSDP2 on {world_size} ranks; found {found}, and whole weights {unspread[:3]}"
             )
 
     @contextmanager
     def gradients_shared(self, now: bool) -> Iterator[None]:
-        """Share gradients in every backward pass: holding them back would hold them whole."""
+        """Share gradients in every backward pass: holding them back would hold them whole; single numbers at last."""
         yield
+        if now and self._single:
+            self._average_single()
+
+    def _average_single(self) -> None:
+        gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in self._single]
+        averaged = torch.stack(gradients)
+        torch.distributed.all_reduce(averaged)
+        averaged /= torch.distributed.get_world_size()
+        for parameter, gradient in zip(self._single, averaged, strict=True):
+            parameter.grad = gradient.clone()
 
     def backward(self, loss: Tensor) -> None:
         """Add the gradient of a loss."""
@@ -82,13 +104,22 @@ class FullySharded(Parallelism):
 
     def gradient_norm(self) -> Tensor:
         """Return the norm over all ranks' shares."""
-        norm = torch.nn.utils.get_total_norm(gradients_of(self._trained))
-        return norm.full_tensor() if isinstance(norm, DTensor) else norm
+        total = torch.zeros((), device=self.device)
+        for gradients in filter(None, self._gradients()):
+            norm = torch.nn.utils.get_total_norm(gradients)
+            total = torch.hypot(total, norm.full_tensor() if isinstance(norm, DTensor) else norm)
+        return total
+
+    def _gradients(self) -> tuple[list[Tensor], list[Tensor]]:
+        """Return the shared-out gradients and those that every rank has; one operation can't take both."""
+        gradients = gradients_of(self._trained)
+        return [g for g in gradients if isinstance(g, DTensor)], [g for g in gradients if not isinstance(g, DTensor)]
 
     def step(self, grad_norm: float | None) -> float:
         """Clip and step this rank's shares."""
         assert grad_norm is not None, "the norm is computed before the step"
-        clip(gradients_of(self._trained), grad_norm, self._limit)
+        for gradients in self._gradients():
+            clip(gradients, grad_norm, self._limit)
         self.optimizer.step()
         return grad_norm
 
@@ -111,6 +142,17 @@ class FullySharded(Parallelism):
             for index, kept in state["state"].items()
         }
         self.optimizer.load_state_dict({"state": spread, "param_groups": state["param_groups"]})
+
+
+def _group_apart(optimizer: torch.optim.Optimizer, single: set[nn.Parameter]) -> None:
+    """Give weights that every rank keeps groups of their own: a fused step takes no mixture."""
+    for group in list(optimizer.param_groups):
+        apart = [parameter for parameter in group["params"] if parameter in single]
+        if len(apart) in (0, len(group["params"])):
+            continue
+        group["params"] = [parameter for parameter in group["params"] if parameter not in single]
+        settings = {name: value for name, value in group.items() if name != "params"}
+        optimizer.add_param_group({**settings, "params": apart, "name": f"{group['name']}, single numbers"})
 
 
 def _parts(model: nn.Module) -> list[nn.Module]:
@@ -154,8 +196,7 @@ def _local(value: Any) -> Any:
 
 def _spread_like(parameter: nn.Parameter, value: Any) -> Any:
     """Return a saved share as one of a tensor spread like its parameter; counters and such stay as they are."""
-    assert isinstance(parameter, DTensor), "every trained weight is spread"
-    if not isinstance(value, Tensor) or value.ndim == 0:
+    if not isinstance(value, Tensor) or not isinstance(parameter, DTensor) or value.ndim == 0:
         return value
     return DTensor.from_local(
         value.to(parameter.to_local().device),

@@ -23,7 +23,7 @@ def exported(name: str, folder: Path) -> tuple[CLIP, Path]:
     tokenizer = read_tokenizer(folder / "tokenizer", CONTEXT_LENGTH)
     config = model_config(preset, image_size_px=32, vocab_size=tokenizer.vocab_size, context_length=CONTEXT_LENGTH)
     model = build_model(config, seed=3)
-    export_model(model, preset, config, folder / "tokenizer", folder / "export")
+    export_model(model.state_dict(), preset, config, folder / "tokenizer", folder / "export")
     return model.eval(), folder / "export"
 
 

@@ -101,3 +101,14 @@ def test_batch_that_does_not_divide_is_refused() -> None:
     message = r"batch_size: does not divide over the GPUs: found 32768, wanted a multiple of 1536"
     with pytest.raises(UserError, match=message):
         plan_stage(paper("--plan.num_gpus=3").stages()[0])
+
+
+def test_weights_that_are_shared_out_take_a_share_of_the_memory() -> None:
+    flags = "--model=Recap-CLIP-H-14"
+    whole, shared = (
+        plan_stage(paper(flags, f"--loop.sharding={sharding}").stages()[0]).memory for sharding in ("none", "fsdp2")
+    )
+    num_weights = whole.weights / 18
+    # A sixty-fourth of weights, gradients and moments; of the 56 blocks two are gathered, and what lies outside them.
+    assert num_weights * 16 / 64 < shared.weights < num_weights * 16 / 64 + 0.25 * num_weights * 2
+    assert shared.activations == whole.activations

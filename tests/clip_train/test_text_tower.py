@@ -6,7 +6,7 @@ from open_clip.model import CLIP
 
 from clip_train.architecture import WORDPIECE_END_ID, build_model, model_config
 from clip_train.presets import MODELS
-from clip_train.text_tower import encode_text, group_by_length
+from clip_train.text_tower import encode_rows, encode_text, group_by_length
 
 ENDS = [("s_small", WORDPIECE_END_ID), ("b_large", WORDPIECE_END_ID), ("foundation", 39)]
 LENGTHS = torch.tensor([3, 7, 5, 12])
@@ -59,3 +59,14 @@ def test_groups_hold_every_row_once_in_the_fewest_cells(lengths: list[int]) -> N
 def test_known_groups() -> None:
     assert [rows.tolist() for rows in group_by_length(torch.tensor([9, 70, 12, 68]))] == [[0, 2], [3, 1]]
     assert [rows.tolist() for rows in group_by_length(torch.tensor([5, 5]))] == [[0, 1]]
+
+
+def test_no_text_and_no_image_have_no_features() -> None:
+    """A microbatch whose samples are all bad is empty; its towers run all the same, as other ranks' do."""
+    model = scrambled("foundation")
+    nothing = encode_text(model, torch.zeros(0, 12, dtype=torch.int64), torch.zeros(0, dtype=torch.int64))
+    assert nothing.shape == (0, MODELS["foundation"].embed_dim)
+    images = encode_rows(model.encode_image, torch.zeros(0, 3, 32, 32))
+    assert images.shape == nothing.shape
+    (nothing.sum() + images.sum()).backward()
+    assert all(p.grad is None or not p.grad.any() for p in model.parameters())
