@@ -82,7 +82,7 @@ def _other_caption(config: MiniwebConfig, sidecar: str, candidate: Candidate, ke
     generator = numpy_generator(config.seed, sidecar, key)
     scene: Scene = candidate.page.scene
     if sidecar == "web_oracle":
-        return grammar.describe(scene, generator, known_species_only=True)
+        return grammar.describe(scene, generator)
     if sidecar == "web_clean":
         return alttext.write_clean(scene, generator).text
     return alttext.paraphrase(candidate.alt, generator)

@@ -40,7 +40,8 @@ class RecaptionConfig(InputConfig):
     """Folder of `intake`, of the same input: duplicates are captioned once, unwanted rows not at all."""
     prompt: str = PAPER_PROMPT
     """What the captioner is asked: a text, in which {alt_text} stands for the row's own caption, or a name: @paper (the
-    default, word for word), @conditioned (knows the row's own caption; sampled), @short, @detailed."""
+    default, word for word), @conditioned (knows the row's own caption; sampled), @knowledge (takes over names from it),
+    @short, @detailed."""
     more_prompts: dict[str, str] = field(default_factory=dict)
     """Further captions of each picture in the same pass: a prompt by the ending of its column re_caption_ENDING."""
     temperature: float | None = None

@@ -4,19 +4,14 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from imagetext.alt_text_prompts import ALT_TEXT_MARK, CONDITIONED_PROMPT, KNOWLEDGE_PROMPT
 from imagetext.conversations import PAPER_PROMPT
 from runtime.errors import UserError
 
-ALT_TEXT_MARK = "{alt_text}"
-"""Where a prompt wants the text that a picture came with."""
-ALT_TEXT_MAX_CHARACTERS = 400
-"""Longest text put into a prompt. DataComp's captions average ten words; what is much longer is a list of keywords."""
 TEMPERATURE_MAX = 2.0
 """Highest temperature that OpenAI's protocol takes."""
 
 _COLUMN_ENDING = re.compile(r"[a-z][a-z0-9_]*")
-_MARKUP = re.compile(r"<[^<>]{0,100}>")
-_BRACKETS = str.maketrans({"<": "(", ">": ")", "[": "(", "]": ")", "|": "/", '"': "'"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,20 +53,17 @@ _DETAILED = (
     "Please describe this image in detail: what is in it, how each thing looks, how many there are and where they are,"
     " what is happening, any text that can be read, the place, and the style of the picture."
 )
-_CONDITIONED = (
-    f'{PAPER_PROMPT} On the web it came with the text "{ALT_TEXT_MARK}", which may be wrong or about something else. '
-    "Use its names where the image bears them out, and do not quote it."
-)
 
 NAMED_PROMPTS = {
     "paper": Prompt(text=PAPER_PROMPT, unconditioned=PAPER_PROMPT),
     # The second version of Recap-DataComp-1B is conditioned on the original caption and drawn by weighted top-k
     # sampling (arXiv 2509.01644, footnote 1); its wording, k and temperature are unpublished: these are ours.
-    "conditioned": Prompt(text=_CONDITIONED, unconditioned=PAPER_PROMPT, decoding=Decoding(temperature=0.7)),
+    "conditioned": Prompt(text=CONDITIONED_PROMPT, unconditioned=PAPER_PROMPT, decoding=Decoding(temperature=0.7)),
+    "knowledge": Prompt(text=KNOWLEDGE_PROMPT, unconditioned=PAPER_PROMPT),
     "short": Prompt(text=_SHORT, unconditioned=_SHORT),
     "detailed": Prompt(text=_DETAILED, unconditioned=_DETAILED),
 }
-"""Prompts that a config names as `@paper`, `@conditioned`, `@short` and `@detailed`."""
+"""Prompts that a config names as `@paper`, `@conditioned`, `@knowledge`, `@short` and `@detailed`."""
 
 
 def resolve(prompt: str, *, where: str = "prompt") -> Prompt:
@@ -106,15 +98,3 @@ def check_prompts(prompt: str, more_prompts: Mapping[str, str], temperature: flo
     if top_k is not None and not samples:
         fix = "Set temperature too, or leave top_k out"
         raise UserError("nothing is sampled", where="top_k", found=top_k, fix=fix)
-
-
-def clean_alt_text(text: str | None) -> str | None:
-    """Return a text fit to stand within quotation marks in a prompt; None where nothing is left of it.
-
-    Markup goes, and with it whatever a tokenizer would take for a special token; a long text is cut after a word.
-    """
-    plain = _MARKUP.sub(" ", text or "").translate(_BRACKETS).encode("utf-8", "replace").decode()
-    plain = " ".join("".join(one if one.isprintable() else " " for one in plain).split())
-    if len(plain) > ALT_TEXT_MAX_CHARACTERS:
-        plain = plain[: ALT_TEXT_MAX_CHARACTERS + 1].rsplit(" ", 1)[0][:ALT_TEXT_MAX_CHARACTERS]
-    return plain if any(one.isalpha() for one in plain) else None

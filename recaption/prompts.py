@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
+from imagetext.alt_text_prompts import ALT_TEXT_MARK, clean_alt_text, put_alt_text
 from imagetext.sidecars import RECAPTION_COLUMN
 from recaption.captioners.identity import identify_prompt
 from recaption.config import RecaptionConfig
 from recaption.inputs.units import InputRow
 from recaption.leaks import find_leaks
-from recaption.named_prompts import ALT_TEXT_MARK, Decoding, Prompt, clean_alt_text, resolve
+from recaption.named_prompts import Decoding, Prompt, resolve
 
 
 def job_prompts(config: RecaptionConfig) -> dict[str, Prompt]:
@@ -25,9 +26,8 @@ def prompts_for(config: RecaptionConfig, row: InputRow) -> tuple[str, ...]:
 
     A prompt that wants the row's own caption is asked without it where the row has none.
     """
-    alt_text = clean_alt_text(row.caption)
     return tuple(
-        prompt.text.replace(ALT_TEXT_MARK, alt_text) if prompt.conditioned and alt_text else prompt.unconditioned
+        put_alt_text(prompt.text, row.caption, unconditioned=prompt.unconditioned)
         for prompt in job_prompts(config).values()
     )
 

@@ -111,7 +111,7 @@ def _ask_falsely(sample: TrueSample, edit: str) -> Asked | None:
 
 def _describe(scene: Scene, generator: np.random.Generator) -> str:
     """Tell everything about a scene, so that claims of every kind are asked about."""
-    return grammar.describe(scene, generator, known_species_only=False)
+    return grammar.describe(scene, generator, grammar.ALL_NAMES)
 
 
 def _held(parsed: Parsed, seen: Perceived) -> frozenset[Claim]:

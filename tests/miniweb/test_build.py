@@ -31,7 +31,7 @@ def test_every_promised_file_is_there(tiny_web: MiniwebConfig) -> None:
         assert list_shards(folder / shards)
     assert [shard.num_samples for shard in list_shards(folder / "web")] == [20, 10]
     assert list_shards(folder / "prompts" / "images")[0].num_samples == 6
-    for name in ("align", "instruct", "detail", "detail_all_species", "text"):
+    for name in ("align", "instruct", "detail", "detail_all_species", "conditioned", "knowledge", "text"):
         assert (folder / "captioner" / f"{name}.json").exists()
     for name in ("raw", "recombined", "longer"):
         assert (folder / "prompts" / f"{name}.jsonl").exists()

@@ -19,7 +19,7 @@ from runtime.seeds import numpy_generator
 Voice = Callable[[Scene, np.random.Generator], str]
 VOICES: dict[str, Voice] = {
     "grammar": grammar.describe,
-    "grammar, all species": lambda scene, generator: grammar.describe(scene, generator, known_species_only=False),
+    "grammar, all species": lambda scene, generator: grammar.describe(scene, generator, grammar.ALL_NAMES),
     "grammar, short": grammar.short,
     "annotator, short": annotator.caption,
     "annotator, long": annotator.describe,
@@ -71,7 +71,7 @@ def test_descriptions_cover_the_scene(voice: str) -> None:
 def test_grammar_with_all_species_misses_nothing_but_ties_of_doubles() -> None:
     generator = numpy_generator("write")
     for scene in scenes(150):
-        checked = judged(grammar.describe(scene, generator, known_species_only=False), scene)
+        checked = judged(grammar.describe(scene, generator, grammar.ALL_NAMES), scene)
         assert {claim.kind for claim in checked.missed} <= {"relation"}
 
 

@@ -46,7 +46,7 @@ def test_recombined_prompts_hold_what_no_other_split_holds(tiny_web: MiniwebConf
 
 def test_conversations_are_llava_s_and_their_images_exist(tiny_web: MiniwebConfig) -> None:
     folder = tiny_web.output_dir / "captioner"
-    for name in ("align", "instruct", "detail", "detail_all_species"):
+    for name in ("align", "instruct", "detail", "detail_all_species", "conditioned", "knowledge"):
         records = read_conversations(folder / f"{name}.json")
         assert len(records) == 12
         assert all(record.image and (folder / "images" / record.image).exists() for record in records)

@@ -67,7 +67,7 @@ def test_grammar_states_everything_of_a_known_scene(house_and_boat: Scene, gener
     assert "two objects in a meadow." in text
     assert "There is a large red house called a velmont. To the right of the house there is a small blue boat." in text
     assert "quellic" not in text
-    every = grammar.describe(house_and_boat, generator, known_species_only=False)
+    every = grammar.describe(house_and_boat, generator, grammar.ALL_NAMES)
     assert "a small blue boat called a quellic." in every
 
 

@@ -5,12 +5,13 @@ from typing import Any
 
 import pytest
 
+from imagetext.alt_text_prompts import ALT_TEXT_MAX_CHARACTERS, clean_alt_text
 from imagetext.conversations import PAPER_PROMPT
 from recaption.captioners.identity import identify_prompt
 from recaption.config import RecaptionConfig
 from recaption.inputs.units import InputRow
 from recaption.leaks import find_leaks, longest_run, trigram_share
-from recaption.named_prompts import ALT_TEXT_MAX_CHARACTERS, NAMED_PROMPTS, Decoding, clean_alt_text
+from recaption.named_prompts import NAMED_PROMPTS, Decoding
 from recaption.prompts import (
     decodings_for,
     identify_prompts,
