@@ -21,7 +21,7 @@ from recaption.inputs.units import SUCCESS, Unit
 from recaption.job.folder import open_job
 from recaption.job.marks import UnitMark, read_marks
 from recaption.planning.config import PlanConfig
-from recaption.planning.pace import steady_pace
+from recaption.planning.pace import BLOCKS_MIN, refuse_too_few, steady_pace
 from recaption.sample_table import on_table, write_sample
 from recaption.sampling import SampledRow, sample_input
 from runtime.atomic import make_folder
@@ -79,16 +79,15 @@ def calibrate(config: PlanConfig) -> Calibration:
     folder = config.job.output_dir / "job" / "plan" / "calibration"
     shutil.rmtree(folder, ignore_errors=True)
     try:
+        warming_rows = max(under_way, config.job.workers * unit_rows)
+        served = config.job.captioner != "transformers"
+        draining_rows = under_way if served else (config.job.workers - 1) * unit_rows
         reading = _draw(config.job, units, num_rows, unit_rows, make_folder(folder) / "sample.parquet")
+        refuse_too_few(len(reading.image_bytes), warming_rows + BLOCKS_MIN * unit_rows + draining_rows)
         job = on_table(config.job, folder / "sample.parquet", folder / "sidecars", unit_rows)
         started, marks = time.time(), _caption(job)
         first = min(marks, key=lambda mark: mark.finished_at)
-        served = config.job.captioner != "transformers"
-        pace = steady_pace(
-            marks,
-            warming_rows=max(under_way, config.job.workers * unit_rows),
-            draining_rows=under_way if served else (config.job.workers - 1) * unit_rows,
-        )
+        pace = steady_pace(marks, warming_rows=warming_rows, draining_rows=draining_rows)
         table = pyarrow.concat_tables([read_sidecar_table(job.output_dir, mark.name) for mark in marks])
         return Calibration(
             num_rows=len(table),

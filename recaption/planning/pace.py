@@ -10,6 +10,8 @@ from runtime.errors import UserError
 from runtime.intervals import Interval, ratio_interval
 
 BLOCKS_MIN = 3
+TOO_FEW = "too few rows to calibrate on"
+FIX = "Raise calibration_rows, lower batch_size, or caption so small an input without a plan"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,10 +66,15 @@ def steady_blocks(marks: Sequence[UnitMark], *, warming_rows: int, draining_rows
         if since is not None or passed >= warming_rows:
             since = end
     if len(blocks) < BLOCKS_MIN:
-        wanted = f"{BLOCKS_MIN} stretches of steady work"
-        fix = "Raise calibration_rows, or give an input of more rows"
-        raise UserError("too few rows to calibrate on", found=f"{total} rows, {len(blocks)}", wanted=wanted, fix=fix)
+        found = f"{total} rows, {len(blocks)} stretches of steady work"
+        raise UserError(TOO_FEW, found=found, wanted=f"{BLOCKS_MIN} stretches", fix=FIX)
     return blocks
+
+
+def refuse_too_few(num_rows: int, rows_min: int) -> None:
+    """Raise UserError where so few rows were drawn that no pace could be told, before any of them is captioned."""
+    if num_rows < rows_min:
+        raise UserError(TOO_FEW, found=f"{num_rows} rows", wanted=f"{rows_min} at least", fix=FIX)
 
 
 def seconds_per_row(blocks: Sequence[Block]) -> Interval:

@@ -1,4 +1,4 @@
-"""The page on what captions are worth: its commands are spelled as the verbs read them, its settings are settings."""
+"""The pages on recaptioning and on what captions are worth: commands are spelled as the verbs read them."""
 
 import re
 from pathlib import Path
@@ -11,13 +11,13 @@ from recaption.config import RecaptionConfig
 from runtime.config import load
 from tests.recaption.test_launch import commands, parsed
 
-PAGE = Path("docs/recaption_knowing.md")
-TEXT = PAGE.read_text()
+TEXT = Path("docs/recaption_knowing.md").read_text()
+WALK = Path("docs/recaption.md").read_text()
 SETTINGS = re.findall(r"```yaml\n(.+?)```", TEXT, re.DOTALL)
 
 
-@pytest.mark.parametrize("words", commands(TEXT), ids=lambda words: words[0])
-def test_commands_of_the_page(words: list[str]) -> None:
+@pytest.mark.parametrize("words", commands(TEXT) + commands(WALK), ids=lambda words: words[0])
+def test_commands_of_the_pages(words: list[str]) -> None:
     assert type(parsed(words)).__name__.lower().removesuffix("config") in (words[0], "recaption")
 
 

@@ -56,7 +56,7 @@ def test_units_that_end_together_are_one_block() -> None:
 
 
 def test_too_few_rows() -> None:
-    with pytest.raises(UserError, match="too few rows to calibrate on: found 30 rows, 2"):
+    with pytest.raises(UserError, match="too few rows to calibrate on: found 30 rows, 2 stretches"):
         steady_blocks([mark(str(i), float(i)) for i in range(3)], warming_rows=10, draining_rows=0)
 
 
@@ -134,3 +134,9 @@ def test_bad_input(tmp_path: Path) -> None:
         PlanConfig(job=job, devices=0)
     with pytest.raises(UserError, match="s: folder is missing"):
         plan(PlanConfig(job=job))
+
+
+def test_too_few_rows_are_refused_before_any_is_captioned(model: Path, shards: Path, tmp_path: Path) -> None:
+    job = RecaptionConfig(model=model, output_dir=tmp_path / "run", shards=str(shards), batch_size=3)
+    with pytest.raises(UserError, match="found 11 rows, wanted 12 at least"):
+        plan(PlanConfig(job=job, calibration_rows=11))
