@@ -4,35 +4,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from dit_train.objective_config import NoiseConfig, ObjectiveConfig
 from dit_train.sizes import SIZES, SizeName
 from imagetext.mix import CaptionMixConfig, check_sources
 from imagetext.stream import DataConfig
 from runtime.errors import UserError
 from runtime.loop_config import LoopConfig
-
-
-@dataclass(frozen=True, kw_only=True)
-class NoiseConfig:
-    """Which noise levels training visits; sampling shares the shift."""
-
-    logit_std: float = 1.0
-    """Spread of the logit-normal the levels are drawn from (arXiv 2403.03206, section 3.1); small keeps them near one
-    half.
-    """
-    shift: float = 1.0
-    """Above 1 moves levels towards noise, in training and in sampling alike."""
-    draws_per_image: int = 1
-    """Times an image is noised in an update, its caption read once; the image's loss is their average."""
-
-    def __post_init__(self) -> None:
-        if not self.logit_std > 0:
-            raise UserError("no such spread", where="noise.logit_std", found=self.logit_std, wanted="more than 0")
-        if not self.shift > 0:
-            raise UserError("no such shift", where="noise.shift", found=self.shift, wanted="more than 0")
-        if self.draws_per_image < 1:
-            raise UserError(
-                "out of range", where="noise.draws_per_image", found=self.draws_per_image, wanted="1 or more"
-            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +40,8 @@ class DitTrainConfig:
     """Mirror half of the images, as DiT does; wrong where captions say left and right."""
     caption_dropout: float = 0.1
     """Share of samples trained with the empty prompt, which classifier-free guidance needs."""
+    objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
+    """What is predicted."""
     noise: NoiseConfig = field(default_factory=NoiseConfig)
     """Noise levels."""
     head_layers: int = 1
@@ -98,9 +77,23 @@ class DitTrainConfig:
             raise UserError(
                 "two ways to start", where="text_starts_averaged", found=True, wanted="one of them", fix=fix
             )
+        self._check_objective()
         for name in ("head_layers", "text_window_tokens"):
             if getattr(self, name) < 1:
                 raise UserError("out of range", where=name, found=getattr(self, name), wanted="1 or more")
         if self.loop.ema_decay is None:
             fix = "Set it, 0.999 for example: the averaged weights are what is published."
             raise UserError("no moving average", where="loop.ema_decay", found=None, wanted="a decay", fix=fix)
+
+    def _check_objective(self) -> None:
+        """Refuse fields that the path from image to noise knows nothing of."""
+        if self.objective.path == "flow":
+            return
+        wanted = "false, or objective.path flow"
+        if self.predicts_image:
+            raise UserError("a velocity of the straight path", where="predicts_image", found=True, wanted=wanted)
+        plain = NoiseConfig(draws_per_image=self.noise.draws_per_image)
+        if self.noise != plain:
+            found = f"logit_std {self.noise.logit_std}, shift {self.noise.shift}"
+            wanted = "the defaults, or objective.path flow"
+            raise UserError("the steps of path ddpm are drawn evenly", where="noise", found=found, wanted=wanted)

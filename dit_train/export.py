@@ -8,13 +8,14 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import diffusers
-from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
 
 import dit_train.layers
 import dit_train.pipeline
 import dit_train.transformer
+from dit_train.autoencoder import Autoencoder
+from dit_train.objectives import Scheduler
 from dit_train.text_encoder import FrozenTextEncoder
-from dit_train.transformer import TIME_SCALE, TextDiT
+from dit_train.transformer import TextDiT
 from runtime.atomic import atomic_directory, write_json
 
 TRANSFORMER_MODULE = "text_dit"
@@ -27,8 +28,9 @@ def export_pipeline(
     transformer: TextDiT,
     text_encoder: FrozenTextEncoder,
     *,
-    shift: float,
+    scheduler: Scheduler,
     facts: Mapping[str, object],
+    autoencoder: Autoencoder | None = None,
 ) -> None:
     """Write `folder`, whole or absent: weights, code, schedule, tokenizer and `facts` about the training.
 
@@ -39,12 +41,15 @@ def export_pipeline(
         transformer.save_pretrained(target / "transformer")
         text_encoder.model.save_pretrained(target / "text_encoder")
         text_encoder.tokenizer.save_pretrained(target / "tokenizer")
-        scheduler = FlowMatchEulerDiscreteScheduler(num_train_timesteps=int(TIME_SCALE), shift=shift)
         scheduler.save_pretrained(target / "scheduler")
+        if autoencoder is not None:
+            autoencoder.model.save_pretrained(target / "vae")
         (target / "transformer" / f"{TRANSFORMER_MODULE}.py").write_text(model_file())
         shutil.copyfile(dit_train.pipeline.__file__, target / f"{PIPELINE_MODULE}.py")
         write_json(target / "training.json", dict(facts))
-        (target / "model_index.json").write_text(json.dumps(_model_index(text_encoder), indent=2) + "\n")
+        (target / "model_index.json").write_text(
+            json.dumps(_model_index(text_encoder, scheduler, autoencoder), indent=2) + "\n"
+        )
 
 
 def model_file() -> str:
@@ -57,12 +62,15 @@ def model_file() -> str:
     return f"{layers}\n\n{before}{after}"
 
 
-def _model_index(text_encoder: FrozenTextEncoder) -> dict[str, object]:
+def _model_index(
+    text_encoder: FrozenTextEncoder, scheduler: Scheduler, autoencoder: Autoencoder | None
+) -> dict[str, object]:
     return {
         "_class_name": [PIPELINE_MODULE, dit_train.pipeline.TextDiTPipeline.__name__],
         "_diffusers_version": diffusers.__version__,
-        "scheduler": ["diffusers", FlowMatchEulerDiscreteScheduler.__name__],
+        "scheduler": ["diffusers", type(scheduler).__name__],
         "text_encoder": ["transformers", type(text_encoder.model).__name__],
         "tokenizer": ["transformers", type(text_encoder.tokenizer).__name__],
         "transformer": [TRANSFORMER_MODULE, TextDiT.__name__],
+        "vae": [None, None] if autoencoder is None else ["diffusers", type(autoencoder.model).__name__],
     }

@@ -6,44 +6,20 @@ FlowMatchEulerDiscreteScheduler: 1 is noise, 0 the image.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal, Protocol, runtime_checkable
+from typing import Literal
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
+from dit_train.condition import NoisePredictor, TextCondition
 from dit_train.transformer import TIME_SCALE
 
 Images = Float[Tensor, "batch channel height width"]
 Levels = Float[Tensor, " batch"]
 Velocity = Callable[[Tensor, float], Tensor]
 """The right-hand side of dz/ds = v(z, s)."""
-SolverName = Literal["euler", "heun"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class TextCondition:
-    """Encoded captions, as the transformer reads them."""
-
-    hidden: Float[Tensor, "batch token text_width"]
-    mask: Bool[Tensor, "batch token"]
-
-
-@runtime_checkable
-class VelocityModel(Protocol):
-    """What the loss needs of a model: `dit_train.transformer.TextDiT` and everything wrapped around it."""
-
-    def __call__(
-        self,
-        hidden_states: Tensor,
-        timestep: Tensor,
-        encoder_hidden_states: Tensor,
-        encoder_attention_mask: Tensor,
-        *,
-        return_dict: bool,
-    ) -> tuple[Tensor]:
-        """Return the velocity as the only member of a tuple."""
+FlowSolverName = Literal["euler", "heun"]
 
 
 def interpolate(x: Images, noise: Images, level: Levels) -> Images:
@@ -53,7 +29,7 @@ def interpolate(x: Images, noise: Images, level: Levels) -> Images:
 
 
 def velocity_loss(
-    model: VelocityModel, x: Images, noise: Images, level: Levels, condition: TextCondition
+    model: NoisePredictor, x: Images, noise: Images, level: Levels, condition: TextCondition
 ) -> Float[Tensor, " batch"]:
     """Return |v(z_s, s, c) - (e - x)|^2 per sample, averaged over its pixels (arXiv 2209.03003, equation 1).
 
@@ -91,7 +67,7 @@ def guided(conditional: Tensor, unconditional: Tensor, guidance: float) -> Tenso
     return unconditional + guidance * (conditional - unconditional)
 
 
-def solve(velocity: Velocity, z: Tensor, levels: Tensor, solver: SolverName = "euler") -> Tensor:
+def solve(velocity: Velocity, z: Tensor, levels: Tensor, solver: FlowSolverName = "euler") -> Tensor:
     """Integrate dz/ds = v(z, s) along `levels`.
 
     `euler` is of first order. `heun` is of second order and asks twice a step, but for the last, where the velocity

@@ -14,18 +14,20 @@ from torch import Tensor
 
 
 class TextDiTPipeline(DiffusionPipeline):
-    """Draw images in pixel space from prompts with a text-conditioned diffusion transformer."""
+    """Draw images from prompts with a text-conditioned diffusion transformer: in pixels, or in the latents of a VAE."""
 
-    model_cpu_offload_seq = "text_encoder->transformer"  # type: ignore[assignment]  # diffusers types it None
+    _optional_components = ["vae"]  # noqa: RUF012 (as diffusers declares it)
+    model_cpu_offload_seq = "text_encoder->transformer->vae"  # type: ignore[assignment]  # diffusers types it None
     transformer: Any
     text_encoder: Any
     tokenizer: Any
     scheduler: Any
+    vae: Any
 
-    def __init__(self, transformer: Any, text_encoder: Any, tokenizer: Any, scheduler: Any) -> None:
+    def __init__(self, transformer: Any, text_encoder: Any, tokenizer: Any, scheduler: Any, vae: Any = None) -> None:
         super().__init__()
         self.register_modules(
-            transformer=transformer, text_encoder=text_encoder, tokenizer=tokenizer, scheduler=scheduler
+            transformer=transformer, text_encoder=text_encoder, tokenizer=tokenizer, scheduler=scheduler, vae=vae
         )
 
     def read_prompts(self, prompts: Sequence[str]) -> Any:
@@ -59,32 +61,51 @@ class TextDiTPipeline(DiffusionPipeline):
         `generator` is one generator, or one per prompt: then an image does not depend on the rest of its batch.
         """
         prompts = [prompt] if isinstance(prompt, str) else list(prompt)
-        image = self._draw_noise(len(prompts), generator)
+        generators = self._generators(len(prompts), generator)
+        image = self._draw_noise(generators)
         text = self.read_prompts(prompts)
         nothing = self.read_prompts([negative_prompt]) if guidance_scale != 1 else None
-        # Given sigmas are shifted once by the scheduler; left to itself it would shift a second time.
-        sigmas = np.linspace(1, 1 / num_inference_steps, num_inference_steps)
-        self.scheduler.set_timesteps(sigmas=sigmas, device=self._execution_device)
-        for timestep in self.progress_bar(self.scheduler.timesteps):
+        for timestep in self.progress_bar(self._timesteps(num_inference_steps)):
             time = timestep.expand(len(prompts))
-            velocity = self.transformer(image, time, text_memory=text).sample
+            prediction = self.transformer(image, time, text_memory=text).sample
             if nothing is not None:
-                blank = self.transformer(image, time, text_memory=nothing).sample
-                velocity = blank + guidance_scale * (velocity - blank)
-            image = self.scheduler.step(velocity, timestep, image, return_dict=False)[0]
+                channels = image.shape[1]
+                blank = self.transformer(image, time, text_memory=nothing).sample[:, :channels]
+                guided = blank + guidance_scale * (prediction[:, :channels] - blank)
+                # A learned variance is the conditional model's.
+                prediction = torch.cat([guided, prediction[:, channels:]], dim=1)
+            image = self.scheduler.step(prediction, timestep, image, generator=generators, return_dict=False)[0]
         images = self._finish(image, output_type)
         return ImagePipelineOutput(images=images) if return_dict else (images,)
 
-    def _draw_noise(self, num_images: int, generator: torch.Generator | Sequence[torch.Generator] | None) -> Tensor:
-        size = self.transformer.sample_size
-        shape = (self.transformer.in_channels, size, size)
+    def _timesteps(self, num_steps: int) -> Any:
+        if "shift" in self.scheduler.config:
+            # Given sigmas are shifted once by the scheduler; left to itself it would shift a second time.
+            self.scheduler.set_timesteps(sigmas=np.linspace(1, 1 / num_steps, num_steps), device=self._execution_device)
+        else:
+            self.scheduler.set_timesteps(num_steps, device=self._execution_device)
+        return self.scheduler.timesteps
+
+    def _generators(
+        self, num_images: int, generator: torch.Generator | Sequence[torch.Generator] | None
+    ) -> list[torch.Generator]:
+        if generator is None:
+            generator = torch.Generator().manual_seed(int(torch.randint(2**62, (1,))))
         generators = list(generator) if isinstance(generator, Sequence) else [generator] * num_images
         if len(generators) != num_images:
             raise ValueError(f"{len(generators)} generators for {num_images} prompts: give one, or one per prompt")
+        return generators
+
+    def _draw_noise(self, generators: Sequence[torch.Generator]) -> Tensor:
+        size = self.transformer.sample_size
+        shape = (self.transformer.in_channels, size, size)
         noise = torch.stack([torch.randn(shape, generator=each) for each in generators])
         return noise.to(self._execution_device)
 
     def _finish(self, image: Tensor, output_type: str) -> Any:
+        if self.vae is not None:
+            config = self.vae.config
+            image = self.vae.decode(image / config.scaling_factor + (config.shift_factor or 0.0)).sample
         unit = (image.float() / 2 + 0.5).clamp(0, 1)
         if output_type == "pt":
             return unit

@@ -4,19 +4,28 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast, get_args
 
 import torch
+from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
+from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from dit_train.flow import SolverName, guided, level_schedule, solve
+from dit_train.autoencoder import Autoencoder
+from dit_train.diffusion_solvers import DiffusionSolverName, build_scheduler, denoise
+from dit_train.flow import FlowSolverName, guided, level_schedule, solve
+from dit_train.layers import TextMemory
+from dit_train.objectives import Scheduler
 from dit_train.text_encoder import FrozenTextEncoder
-from dit_train.transformer import TIME_SCALE, TextDiT, TextMemory
+from dit_train.transformer import TIME_SCALE, TextDiT
 from runtime.device import DeviceName, attention_implementation, pick_device
 from runtime.errors import UserError
+from runtime.json_files import read_object
 from runtime.pretrained import load_pretrained
 from runtime.seeds import torch_generator
+
+SolverName = FlowSolverName | DiffusionSolverName
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,8 +36,12 @@ class SamplingConfig:
     """Classifier-free guidance; 1 is the conditional model alone, at half the cost."""
     num_steps: int = 10
     """Steps from noise to image."""
-    solver: SolverName = "euler"
-    """euler: one evaluation a step. heun: two, for an error that falls with the square of the step."""
+    solver: SolverName | None = None
+    """For path flow, euler (one evaluation a step) or heun (two, for an error that falls with the square of the step);
+    for path ddpm, ddpm (noise at every step), ddim, or dpm_solver (second order). Null takes the path's first.
+    """
+    guidance_levels: tuple[float, float] = (0.0, 1.0)
+    """Noise levels between which guidance acts; elsewhere the conditional model is alone (arXiv 2404.07724)."""
     batch_size: int = 64
     """Prompts drawn at once."""
     precision: Literal["fp32", "bf16"] = "fp32"
@@ -41,22 +54,48 @@ class SamplingConfig:
             raise UserError("num_steps", found=self.num_steps, wanted="1 or more")
         if self.batch_size < 1:
             raise UserError("batch_size", found=self.batch_size, wanted="1 or more")
+        low, high = self.guidance_levels
+        if not 0 <= low < high <= 1:
+            raise UserError("guidance_levels", found=[low, high], wanted="two rising levels in [0, 1]")
+
+    def guides(self, level: float) -> bool:
+        """Tell whether guidance acts at a noise level."""
+        low, high = self.guidance_levels
+        return low <= level <= high
 
 
 class Sampler:
     """A transformer, its text encoder and its noise schedule, ready to draw."""
 
-    def __init__(self, transformer: TextDiT, text_encoder: FrozenTextEncoder, *, shift: float) -> None:
-        """Take ownership of the parts; `shift` is the one the transformer was trained with."""
+    def __init__(
+        self,
+        transformer: TextDiT,
+        text_encoder: FrozenTextEncoder,
+        *,
+        scheduler: Scheduler,
+        autoencoder: Autoencoder | None = None,
+    ) -> None:
+        """Take ownership of the parts; `scheduler` is the one the transformer was trained with.
+
+        With an autoencoder the transformer draws its latents.
+        """
         self.transformer = transformer.eval()
         self.transformer.attention_implementation = attention_implementation(text_encoder.device)
         self.text_encoder = text_encoder
-        self.shift = shift
+        self.scheduler = scheduler
+        self.autoencoder = autoencoder
+        self._nothing: dict[str, TextMemory] = {}
 
     @property
     def image_size_px(self) -> int:
         """Side of the square images."""
-        return self.transformer.sample_size
+        cells = self.transformer.sample_size
+        return cells if self.autoencoder is None else cells * self.autoencoder.pixels_per_cell
+
+    @property
+    def default_solver(self) -> SolverName:
+        """The path's first solver."""
+        return self._solvers()[0]
 
     def generate(
         self, prompts: Sequence[str], prompt_ids: Sequence[str], config: SamplingConfig, *, seed: int
@@ -73,40 +112,86 @@ class Sampler:
             raise UserError("prompts and prompt ids", found=found, wanted="one id per prompt, at least one prompt")
         for start in range(0, len(prompts), config.batch_size):
             chosen = slice(start, start + config.batch_size)
-            noise = self.draw_noise(prompt_ids[chosen], seed)
-            yield to_pixels(self.denoise(noise, prompts[chosen], config))
+            generators = [torch_generator(seed, "sample", each) for each in prompt_ids[chosen]]
+            yield self.draw(prompts[chosen], generators, config)
 
-    def draw_noise(self, prompt_ids: Sequence[str], seed: int) -> Float[Tensor, "prompt channel height width"]:
+    def draw(
+        self, prompts: Sequence[str], generators: Sequence[torch.Generator], config: SamplingConfig
+    ) -> UInt8[Tensor, "prompt height width channel"]:
+        """Draw one image per prompt with a generator of its own."""
+        noise = self.draw_noise(generators)
+        z = self.denoise(noise, prompts, config, generators)
+        return to_pixels(z if self.autoencoder is None else self.autoencoder.decode(z))
+
+    def draw_noise(self, generators: Sequence[torch.Generator]) -> Float[Tensor, "prompt channel height width"]:
         """Return the noise each image starts from, drawn on the CPU so that every device starts from the same."""
-        shape = (self.transformer.in_channels, self.image_size_px, self.image_size_px)
-        noise = [torch.randn(shape, generator=torch_generator(seed, "sample", each)) for each in prompt_ids]
+        size = self.transformer.sample_size
+        noise = [torch.randn((self.transformer.in_channels, size, size), generator=each) for each in generators]
         return torch.stack(noise).to(self.text_encoder.device)
 
     @torch.no_grad()
     def denoise(
-        self, noise: Float[Tensor, "prompt channel height width"], prompts: Sequence[str], config: SamplingConfig
+        self,
+        noise: Float[Tensor, "prompt channel height width"],
+        prompts: Sequence[str],
+        config: SamplingConfig,
+        generators: Sequence[torch.Generator] = (),
     ) -> Float[Tensor, "prompt channel height width"]:
-        """Carry noise to images in [-1, 1] along the guided flow; each prompt's keys and values are computed once."""
+        """Carry noise to images in [-1, 1], or to latents; each prompt's keys and values are computed once.
+
+        Solver ddpm draws further noise from the generators.
+        """
+        solver = self._solver(config)
         with self._autocast(config):
             text = self._read(prompts)
-            nothing = self._read([""]) if config.guidance != 1 else None
+            nothing = self._read_nothing(config)
 
-            def velocity(z: Tensor, level: float) -> Tensor:
-                timestep = torch.full((len(z),), level * TIME_SCALE, device=z.device)
-                conditional = self._velocity(z, timestep, text)
-                if nothing is None:
+            def predict(z: Tensor, timestep: float) -> Tensor:
+                times = torch.full((len(z),), timestep, device=z.device)
+                conditional = self._predict(z, times, text)
+                if nothing is None or not config.guides(timestep / TIME_SCALE):
                     return conditional
-                return guided(conditional, self._velocity(z, timestep, nothing), config.guidance)
+                channels = z.shape[1]
+                unconditional = self._predict(z, times, nothing)[:, :channels]
+                mixed = guided(conditional[:, :channels], unconditional, config.guidance)
+                # A learned variance is the conditional model's.
+                return torch.cat([mixed, conditional[:, channels:]], dim=1)
 
-            return solve(velocity, noise, level_schedule(config.num_steps, self.shift), config.solver)
+            if isinstance(self.scheduler, FlowMatchEulerDiscreteScheduler):
+                levels = level_schedule(config.num_steps, float(self.scheduler.shift))
+                flow_solver = cast(FlowSolverName, solver)
+                return solve(lambda z, level: predict(z, level * TIME_SCALE), noise, levels, flow_solver)
+            steps = build_scheduler(
+                cast(DDPMScheduler, self.scheduler), cast(DiffusionSolverName, solver), config.num_steps
+            )
+            return denoise(predict, noise, steps, generators)
+
+    def _solvers(self) -> Sequence[SolverName]:
+        is_flow = isinstance(self.scheduler, FlowMatchEulerDiscreteScheduler)
+        return get_args(FlowSolverName) if is_flow else get_args(DiffusionSolverName)
+
+    def _solver(self, config: SamplingConfig) -> SolverName:
+        solver = config.solver or self.default_solver
+        if solver not in self._solvers():
+            wanted = f"one of {', '.join(self._solvers())}, for what this transformer was trained on"
+            raise UserError("solver", found=solver, wanted=wanted)
+        return solver
+
+    def _read_nothing(self, config: SamplingConfig) -> TextMemory | None:
+        """Return the empty prompt's keys and values, which are the same for all images; None where none are needed."""
+        if config.guidance == 1:
+            return None
+        if config.precision not in self._nothing:
+            self._nothing[config.precision] = self._read([""])
+        return self._nothing[config.precision]
 
     def _read(self, prompts: Sequence[str]) -> TextMemory:
         condition = self.text_encoder.encode_texts(prompts)
         return self.transformer.read_text(condition.hidden, condition.mask)
 
-    def _velocity(self, z: Tensor, timestep: Tensor, text: TextMemory) -> Tensor:
-        (velocity,) = self.transformer(z, timestep, text_memory=text, return_dict=False)
-        return velocity
+    def _predict(self, z: Tensor, timestep: Tensor, text: TextMemory) -> Tensor:
+        (prediction,) = self.transformer(z, timestep, text_memory=text, return_dict=False)
+        return prediction
 
     def _autocast(self, config: SamplingConfig) -> AbstractContextManager[object]:
         if config.precision == "fp32":
@@ -124,8 +209,6 @@ def to_pixels(
 
 def load_sampler(folder: Path, *, device: DeviceName = "auto") -> Sampler:
     """Load an exported diffusers folder (`R/export`); raise UserError when it is not one of ours."""
-    from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
-
     if not (folder / "model_index.json").is_file():
         fix = "Give the `export` folder of a finished dit_train run."
         raise UserError(
@@ -133,7 +216,6 @@ def load_sampler(folder: Path, *, device: DeviceName = "auto") -> Sampler:
         )
     chosen = pick_device(device)
     transformer = load_pretrained(TextDiT, folder / "transformer", model_types=[TextDiT.__name__]).to(chosen)
-    scheduler = FlowMatchEulerDiscreteScheduler.from_pretrained(folder / "scheduler")
     # The tokenizer has a folder of its own in diffusers' layout.
     encoder = FrozenTextEncoder(
         folder / "text_encoder",
@@ -141,4 +223,15 @@ def load_sampler(folder: Path, *, device: DeviceName = "auto") -> Sampler:
         tokenizer_folder=folder / "tokenizer",
         embeddings_alone=transformer.text_embeddings,
     )
-    return Sampler(transformer, encoder, shift=float(scheduler.shift))
+    autoencoder = Autoencoder(folder / "vae", chosen) if (folder / "vae").is_dir() else None
+    return Sampler(transformer, encoder, scheduler=_load_scheduler(folder / "scheduler"), autoencoder=autoencoder)
+
+
+def _load_scheduler(folder: Path) -> Scheduler:
+    known = {each.__name__: each for each in (FlowMatchEulerDiscreteScheduler, DDPMScheduler)}
+    path = folder / "scheduler_config.json"
+    name = str(read_object(path).get("_class_name"))
+    if name not in known:
+        raise UserError("a schedule of another kind", where=path, found=name, wanted=" or ".join(known))
+    scheduler: Scheduler = known[name].from_pretrained(folder)
+    return scheduler

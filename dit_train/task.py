@@ -7,8 +7,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from dit_train.config import NoiseConfig
-from dit_train.flow import TextCondition, draw_levels, velocity_loss
+from dit_train.condition import TextCondition
+from dit_train.objectives import Objective
 from dit_train.text_encoder import FrozenTextEncoder
 from imagetext.loader import ImageTextBatch
 from runtime.task import LossSum
@@ -27,20 +27,22 @@ class Draws:
 
 
 class DiffusionTask:
-    """Rectified flow on images, given captions encoded by a frozen text encoder."""
+    """Denoising of images, given captions encoded by a frozen text encoder."""
 
     def __init__(
         self,
         text_encoder: FrozenTextEncoder,
         *,
         caption_dropout: float,
-        noise: NoiseConfig,
+        objective: Objective,
+        draws_per_image: int,
         sources: Sequence[str],
     ) -> None:
         """`sources` are the caption sources whose losses are logged apart."""
         self._text_encoder = text_encoder
         self._caption_dropout = caption_dropout
-        self._noise = noise
+        self._objective = objective
+        self._draws_per_image = draws_per_image
         self._sources = tuple(sources)
         self._empty_ids, self._empty_length = text_encoder.empty_prompt()
 
@@ -49,14 +51,14 @@ class DiffusionTask:
         return len(batch.keys)
 
     def loss(self, model: nn.Module, batch: ImageTextBatch, step: int, generator: torch.Generator) -> LossSum:
-        """Return the summed velocity loss; see `velocity_loss`. A batch that lost all its samples costs nothing."""
+        """Return the summed loss of the objective. A batch that lost all its samples costs nothing."""
         if not batch.keys:
             return LossSum(total=torch.stack([parameter.sum() for parameter in model.parameters()]).sum() * 0)
-        copies = self._noise.draws_per_image
+        copies = self._draws_per_image
         draws = self.draw(batch.images.shape, generator)
         x = to_unit_range(batch.images).repeat(copies, 1, 1, 1)
         condition = self._encode(batch, draws.drops)
-        losses = velocity_loss(model, x, draws.noise.to(x.device), draws.levels.to(x.device), condition)
+        losses = self._objective.loss(model, x, draws.noise.to(x.device), draws.levels.to(x.device), condition)
         metrics = self._split(losses.detach(), batch.sources * copies, draws)
         return LossSum(total=losses.sum() / copies, metrics={name: value / copies for name, value in metrics.items()})
 
@@ -65,9 +67,9 @@ class DiffusionTask:
 
         Noise and levels come for all images once, then for all of them again, `draws_per_image` times.
         """
-        num_draws = shape[0] * self._noise.draws_per_image
+        num_draws = shape[0] * self._draws_per_image
         noise = torch.randn((num_draws, *shape[1:]), generator=generator, device=generator.device)
-        levels = draw_levels(generator, num_draws, self._noise.logit_std, self._noise.shift)
+        levels = self._objective.draw_levels(generator, num_draws)
         lots = torch.rand(shape[0], generator=generator, device=generator.device)
         return Draws(noise, levels, lots < self._caption_dropout)
 
@@ -84,7 +86,7 @@ class DiffusionTask:
         Parts are the caption sources (dropped captions count as `empty`) and the bands of noise levels.
         """
         drops, levels = (
-            draws.drops.repeat(self._noise.draws_per_image).to(losses.device),
+            draws.drops.repeat(self._draws_per_image).to(losses.device),
             draws.levels.to(losses.device),
         )
         parts = {"source/empty": drops}

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor, nn
 
-from dit_train.flow import TextCondition
+from dit_train.condition import TextCondition
 from imagetext.tokenizers import load_hf_tokenizer
 from runtime.device import attention_implementation
 from runtime.pretrained import load_pretrained

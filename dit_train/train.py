@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from dit_train.config import DitTrainConfig
 from dit_train.export import export_pipeline
+from dit_train.objectives import build_objective
 from dit_train.sizes import SIZES
 from dit_train.task import DiffusionTask
 from dit_train.text_encoder import FrozenTextEncoder
@@ -54,7 +55,8 @@ def train(config: DitTrainConfig) -> None:
         averaged = copy.deepcopy(model)
         result.ema.copy_to(averaged)
         facts = {"seed": config.seed, "original_share": config.mix.original_share, "audit": audit}
-        export_pipeline(run.export, averaged, encoder, shift=config.noise.shift, facts=facts)
+        scheduler = build_objective(config.objective, config.noise).scheduler()
+        export_pipeline(run.export, averaged, encoder, scheduler=scheduler, facts=facts)
     run.finish(num_updates=result.num_updates, metrics=result.metrics, audit=audit)
 
 
@@ -66,6 +68,7 @@ def build_transformer(config: DitTrainConfig, encoder: FrozenTextEncoder) -> Tex
         model = TextDiT(
             sample_size=config.image_size_px,
             in_channels=COLOUR_CHANNELS,
+            out_channels=COLOUR_CHANNELS * build_objective(config.objective, config.noise).outputs_per_channel,
             patch_size=size.patch_size,
             width=size.width,
             depth=size.depth,
@@ -93,7 +96,8 @@ def build_task(config: DitTrainConfig, encoder: FrozenTextEncoder) -> DiffusionT
     return DiffusionTask(
         encoder,
         caption_dropout=config.caption_dropout,
-        noise=config.noise,
+        objective=build_objective(config.objective, config.noise),
+        draws_per_image=config.noise.draws_per_image,
         sources=[ORIGINAL, *recipes],
     )
 

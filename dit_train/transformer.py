@@ -6,7 +6,7 @@ cross-attention to the text in every block, between self-attention and MLP (the 
 section 6).
 """
 
-from typing import ClassVar, cast
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -45,7 +45,7 @@ class TextDiT(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers' own 
     (DiT's) or adaln_single (PixArt's, arXiv 2310.00426: one modulation layer for all blocks, text read by two layers).
     """
 
-    _no_split_modules: ClassVar[list[str]] = [Block.__name__]  # type: ignore[assignment]  # diffusers types it None
+    _no_split_modules = [Block.__name__]  # type: ignore[assignment]  # noqa: RUF012 (as diffusers declares it)
 
     @register_to_config
     def __init__(  # noqa: PLR0913 (diffusers keeps these arguments as the flat config.json of the weights)

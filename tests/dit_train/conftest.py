@@ -6,11 +6,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler
 from PIL import Image
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from dit_train.export import export_pipeline
+from dit_train.objective_config import NoiseConfig, ObjectiveConfig
+from dit_train.objectives import build_objective
 from dit_train.text_encoder import FrozenTextEncoder
 from dit_train.transformer import TextDiT
 from imagetext.shards import ShardRow, make_key, write_shard
@@ -58,6 +61,10 @@ def text_encoder(text_encoder_folder: Path) -> FrozenTextEncoder:
     return FrozenTextEncoder(text_encoder_folder, torch.device("cpu"))
 
 
+def flow_scheduler(shift: float) -> FlowMatchEulerDiscreteScheduler:
+    return build_objective(ObjectiveConfig(), NoiseConfig(shift=shift)).scheduler()
+
+
 def small_transformer(**changes: object) -> TextDiT:
     settings: dict[str, object] = {
         "sample_size": 16,
@@ -93,11 +100,28 @@ def transformer() -> TextDiT:
 
 
 @pytest.fixture(scope="session")
+def vae_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Write an autoencoder of random weights: two pixels to a cell, four channels."""
+    folder = tmp_path_factory.mktemp("vae")
+    torch.manual_seed(3)
+    AutoencoderKL(
+        down_block_types=("DownEncoderBlock2D",) * 2,
+        up_block_types=("UpDecoderBlock2D",) * 2,
+        block_out_channels=(8, 8),
+        norm_num_groups=4,
+        latent_channels=4,
+        sample_size=16,
+        scaling_factor=0.5,
+    ).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def export_folder(tmp_path_factory: pytest.TempPathFactory, text_encoder: FrozenTextEncoder) -> Path:
     folder = tmp_path_factory.mktemp("run") / "export"
     model = small_transformer()
     stir(model)
-    export_pipeline(folder, model, text_encoder, shift=SHIFT, facts={"original_share": 0.1})
+    export_pipeline(folder, model, text_encoder, scheduler=flow_scheduler(SHIFT), facts={"original_share": 0.1})
     return folder
 
 

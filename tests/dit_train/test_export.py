@@ -7,13 +7,16 @@ import pytest
 import torch
 from diffusers import DiffusionPipeline
 
+from dit_train.autoencoder import Autoencoder
 from dit_train.export import export_pipeline
+from dit_train.objective_config import NoiseConfig, ObjectiveConfig
+from dit_train.objectives import build_objective
 from dit_train.sampler import SamplingConfig, load_sampler
 from dit_train.text_encoder import FrozenTextEncoder
 from dit_train.transformer import TextDiT
 from runtime.errors import UserError
 from runtime.seeds import derive
-from tests.dit_train.conftest import SHIFT, small_transformer, stir
+from tests.dit_train.conftest import SHIFT, flow_scheduler, small_transformer, stir
 
 PROMPTS = ["a cat", "two dogs by a house"]
 SETTINGS = SamplingConfig(guidance=2.5, num_steps=4)
@@ -59,7 +62,7 @@ def test_a_folder_that_reads_embeddings_draws_alike_in_both_ways(text_encoder_fo
     encoder = FrozenTextEncoder(text_encoder_folder, torch.device("cpu"), embeddings_alone=True)
     model = small_transformer(text_embeddings=True)
     stir(model)
-    export_pipeline(tmp_path / "export", model, encoder, shift=SHIFT, facts={})
+    export_pipeline(tmp_path / "export", model, encoder, scheduler=flow_scheduler(SHIFT), facts={})
     sampler = load_sampler(tmp_path / "export", device="cpu")
     table = encoder.model.get_input_embeddings().weight
     tokens = encoder.tokenizer(PROMPTS[0]).input_ids
@@ -69,6 +72,30 @@ def test_a_folder_that_reads_embeddings_draws_alike_in_both_ways(text_encoder_fo
     ours = sampler._read(PROMPTS)
     assert torch.equal(theirs.keys[1], ours.keys[1])
     assert torch.equal(theirs.summary, ours.summary)
+
+
+@pytest.mark.parametrize("learned_sigma", [False, True])
+def test_latents_on_the_ddpm_path_are_drawn_alike_in_both_ways(
+    text_encoder: FrozenTextEncoder, vae_folder: Path, tmp_path: Path, learned_sigma: bool
+) -> None:
+    objective = build_objective(
+        ObjectiveConfig(path="ddpm", prediction="epsilon", learned_sigma=learned_sigma), NoiseConfig()
+    )
+    changes = {"in_channels": 4, "out_channels": 4 * objective.outputs_per_channel, "predicts_image": False}
+    model = small_transformer(sample_size=8, patch_size=4, **changes)
+    stir(model)
+    autoencoder = Autoencoder(vae_folder, torch.device("cpu"))
+    folder = tmp_path / "export"
+    export_pipeline(folder, model, text_encoder, scheduler=objective.scheduler(), facts={}, autoencoder=autoencoder)
+    sampler = load_sampler(folder, device="cpu")
+    assert (sampler.image_size_px, sampler.default_solver) == (16, "ddpm")
+    ours = sampler.generate(PROMPTS, ["one", "two"], SETTINGS, seed=5)
+    pipe = DiffusionPipeline.from_pretrained(folder, trust_remote_code=True)
+    pipe.set_progress_bar_config(disable=True)
+    generators = [torch.Generator().manual_seed(derive(5, "sample", each)) for each in ("one", "two")]
+    theirs = pipe(PROMPTS, guidance_scale=2.5, num_inference_steps=4, generator=generators, output_type="pt").images
+    assert ours.shape == (2, 16, 16, 3)
+    assert torch.equal((theirs.permute(0, 2, 3, 1) * 255).round().to(torch.uint8), ours)
 
 
 def test_the_pipeline_draws_pictures_and_arrays(export_folder: Path) -> None:
@@ -86,7 +113,7 @@ def test_the_pipeline_draws_pictures_and_arrays(export_folder: Path) -> None:
 
 def test_weights_survive_the_round_trip(text_encoder: FrozenTextEncoder, tmp_path: Path) -> None:
     model = small_transformer()
-    export_pipeline(tmp_path / "export", model, text_encoder, shift=1.0, facts={})
+    export_pipeline(tmp_path / "export", model, text_encoder, scheduler=flow_scheduler(1.0), facts={})
     loaded = TextDiT.from_pretrained(tmp_path / "export" / "transformer")
     assert dict(loaded.config)["predicts_image"] is True
     for name, value in model.state_dict().items():

@@ -8,9 +8,9 @@ from diffusers import FlowMatchEulerDiscreteScheduler
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dit_train.condition import TextCondition
 from dit_train.flow import (
-    SolverName,
-    TextCondition,
+    FlowSolverName,
     draw_levels,
     guided,
     interpolate,
@@ -100,7 +100,7 @@ def gaussian_velocity(z: torch.Tensor, level: float) -> torch.Tensor:
 
 
 @pytest.mark.parametrize(("solver", "order"), [("euler", 1), ("heun", 2)])
-def test_the_error_falls_with_the_order_of_the_solver(solver: SolverName, order: int) -> None:
+def test_the_error_falls_with_the_order_of_the_solver(solver: FlowSolverName, order: int) -> None:
     """For one Gaussian the flow is known: it keeps quantiles, so noise e ends at MEAN + DEVIATION e."""
     noise = torch.linspace(-2, 2, 9, dtype=torch.float64)
     steps = [64, 128, 256]

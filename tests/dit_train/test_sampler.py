@@ -1,14 +1,21 @@
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
 
+from dit_train.flow import level_schedule
 from dit_train.sampler import Sampler, SamplingConfig, load_sampler, to_pixels
 from runtime.errors import UserError
+from runtime.seeds import torch_generator
 from tests.dit_train.conftest import SHIFT
 
 PROMPTS = ["a cat", "two dogs by a house", "tree"]
 IDS = ["one", "two", "three"]
+
+
+def generators(seed: int) -> list[torch.Generator]:
+    return [torch_generator(seed, "sample", each) for each in IDS]
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +27,7 @@ def test_images_are_bytes_of_the_right_shape(sampler: Sampler) -> None:
     images = sampler.generate(PROMPTS, IDS, SamplingConfig(num_steps=2), seed=0)
     assert images.shape == (3, 16, 16, 3)
     assert images.dtype == torch.uint8
-    assert sampler.shift == SHIFT
+    assert sampler.scheduler.shift == SHIFT
 
 
 def test_an_image_depends_on_its_seed_id_and_prompt_alone(sampler: Sampler) -> None:
@@ -46,9 +53,10 @@ def test_batches_join_to_the_whole(sampler: Sampler) -> None:
 
 
 def test_guidance_one_is_the_conditional_model(sampler: Sampler, monkeypatch: pytest.MonkeyPatch) -> None:
-    noise = sampler.draw_noise(IDS, seed=0)
+    noise = sampler.draw_noise(generators(0))
     asked: list[str] = []
     read = sampler._read
+    monkeypatch.setattr(sampler, "_nothing", {})
     monkeypatch.setattr(sampler, "_read", lambda prompts: asked.extend(prompts) or read(prompts))
     images = sampler.denoise(noise, PROMPTS, SamplingConfig(guidance=1.0, num_steps=2))
     assert asked == PROMPTS  # the empty prompt is not even read
@@ -57,7 +65,7 @@ def test_guidance_one_is_the_conditional_model(sampler: Sampler, monkeypatch: py
 
 
 def test_guidance_zero_forgets_the_prompt(sampler: Sampler) -> None:
-    noise = sampler.draw_noise(IDS, seed=0)
+    noise = sampler.draw_noise(generators(0))
     config = SamplingConfig(guidance=0.0, num_steps=2)
     first, second = (sampler.denoise(noise, prompts, config) for prompts in (PROMPTS, ["x", "y", "z"]))
     torch.testing.assert_close(first, second)
@@ -66,7 +74,7 @@ def test_guidance_zero_forgets_the_prompt(sampler: Sampler) -> None:
 def test_reading_the_prompt_at_every_step_gives_the_same_images(
     sampler: Sampler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    noise, config = sampler.draw_noise(IDS, seed=0), SamplingConfig(num_steps=3)
+    noise, config = sampler.draw_noise(generators(0)), SamplingConfig(num_steps=3)
     cached = sampler.denoise(noise, PROMPTS, config)
     conditions = {}
 
@@ -83,7 +91,8 @@ def test_reading_the_prompt_at_every_step_gives_the_same_images(
         return sampler.transformer(z, timestep, *parts, return_dict=False)[0]
 
     monkeypatch.setattr(sampler, "_read", keep_texts)
-    monkeypatch.setattr(sampler, "_velocity", read_again)
+    monkeypatch.setattr(sampler, "_predict", read_again)
+    monkeypatch.setattr(sampler, "_nothing", {})
     torch.testing.assert_close(sampler.denoise(noise, PROMPTS, config), cached, rtol=1e-4, atol=1e-4)
 
 
@@ -102,9 +111,14 @@ def test_pixels_are_rounded_and_clipped() -> None:
 
 @pytest.mark.parametrize(
     ("field", "value", "wanted"),
-    [("num_steps", 0, "1 or more"), ("guidance", -1.0, "0 or more"), ("batch_size", 0, "1")],
+    [
+        ("num_steps", 0, "1 or more"),
+        ("guidance", -1.0, "0 or more"),
+        ("batch_size", 0, "1"),
+        ("guidance_levels", (0.5, 0.5), "two rising levels"),
+    ],
 )
-def test_settings_out_of_range_are_refused(field: str, value: float, wanted: str) -> None:
+def test_settings_out_of_range_are_refused(field: str, value: object, wanted: str) -> None:
     with pytest.raises(UserError, match=f"{field}.*{wanted}"):
         SamplingConfig(**{field: value})
 
@@ -117,3 +131,39 @@ def test_prompts_without_ids_are_refused(sampler: Sampler) -> None:
 def test_a_folder_without_a_pipeline_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no exported pipeline here.*model_index\.json"):
         load_sampler(tmp_path)
+
+
+def test_guidance_acts_between_its_levels_alone(sampler: Sampler, monkeypatch: pytest.MonkeyPatch) -> None:
+    predict, calls = sampler._predict, []
+
+    def counted(z, timestep, text):
+        calls.append((round(float(timestep[0])), len(text.mask)))
+        return predict(z, timestep, text)
+
+    monkeypatch.setattr(sampler, "_predict", counted)
+    sampler.denoise(sampler.draw_noise(generators(0)), PROMPTS, SamplingConfig(num_steps=4, guidance_levels=(0.7, 0.9)))
+    levels = (1000 * level_schedule(4, SHIFT)[:-1]).round().int().tolist()
+    assert levels == [1000, 857, 667, 400]
+    assert calls == [(1000, 3), (857, 3), (857, 1), (667, 3), (400, 3)]
+
+
+def test_the_empty_prompt_is_read_once_for_all_batches(sampler: Sampler, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    read = sampler._read
+    monkeypatch.setattr(sampler, "_nothing", {})
+    monkeypatch.setattr(sampler, "_read", lambda prompts: asked.extend(prompts) or read(prompts))
+    sampler.generate(PROMPTS, IDS, SamplingConfig(num_steps=1, batch_size=1), seed=0)
+    assert sorted(asked) == sorted([*PROMPTS, ""])
+
+
+def test_a_solver_of_another_path_is_refused(sampler: Sampler) -> None:
+    with pytest.raises(UserError, match="solver: found ddim, wanted one of euler, heun"):
+        sampler.generate(PROMPTS, IDS, SamplingConfig(solver="ddim"), seed=0)
+
+
+def test_a_schedule_of_another_kind_is_refused(export_folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(export_folder, tmp_path / "export")
+    path = tmp_path / "export" / "scheduler" / "scheduler_config.json"
+    path.write_text(path.read_text().replace("FlowMatchEulerDiscreteScheduler", "PNDMScheduler"))
+    with pytest.raises(UserError, match=r"a schedule of another kind.*PNDMScheduler.*DDPMScheduler"):
+        load_sampler(tmp_path / "export", device="cpu")

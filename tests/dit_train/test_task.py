@@ -1,8 +1,9 @@
 import pytest
 import torch
 
-from dit_train.config import NoiseConfig
 from dit_train.flow import velocity_loss
+from dit_train.objective_config import NoiseConfig, ObjectiveConfig
+from dit_train.objectives import build_objective
 from dit_train.task import DiffusionTask, to_unit_range
 from dit_train.text_encoder import FrozenTextEncoder
 from dit_train.transformer import TextDiT
@@ -12,13 +13,21 @@ from tests.dit_train.conftest import CONTEXT_LENGTH
 
 TEXTS = ("a cat", "two dogs by a house", "a red square", "tree")
 SOURCES = ("original", "recaption", "recaption", "original")
-ONE_DRAW = NoiseConfig()
 
 
 def make_task(
-    text_encoder: FrozenTextEncoder, caption_dropout: float = 0.0, noise: NoiseConfig = ONE_DRAW
+    text_encoder: FrozenTextEncoder,
+    caption_dropout: float = 0.0,
+    draws_per_image: int = 1,
+    objective: ObjectiveConfig | None = None,
 ) -> DiffusionTask:
-    return DiffusionTask(text_encoder, caption_dropout=caption_dropout, noise=noise, sources=["original", "recaption"])
+    return DiffusionTask(
+        text_encoder,
+        caption_dropout=caption_dropout,
+        objective=build_objective(objective or ObjectiveConfig(), NoiseConfig()),
+        draws_per_image=draws_per_image,
+        sources=["original", "recaption"],
+    )
 
 
 def make_batch(text_encoder: FrozenTextEncoder, num_samples: int = 4) -> ImageTextBatch:
@@ -62,7 +71,7 @@ def test_the_loss_is_the_sum_over_samples_of_the_equation(
 def test_an_image_drawn_often_costs_the_average_of_its_draws(
     text_encoder: FrozenTextEncoder, transformer: TextDiT
 ) -> None:
-    task, batch = make_task(text_encoder, noise=NoiseConfig(draws_per_image=3)), make_batch(text_encoder)
+    task, batch = make_task(text_encoder, draws_per_image=3), make_batch(text_encoder)
     loss = task.loss(transformer, batch, 0, torch_generator(1))
     draws = task.draw(batch.images.shape, torch_generator(1))
     assert len(draws.noise) == len(draws.levels) == 12

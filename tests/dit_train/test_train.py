@@ -8,7 +8,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from dit_train.config import DitTrainConfig, NoiseConfig
+from dit_train.config import DitTrainConfig
+from dit_train.objective_config import NoiseConfig
 from dit_train.sampler import SamplingConfig, load_sampler
 from dit_train.sizes import SIZES, Size
 from dit_train.text_encoder import FrozenTextEncoder
@@ -63,7 +64,7 @@ def config(web: Path, text_encoder_folder: Path, tmp_path: Path) -> DitTrainConf
 def test_a_run_ends_in_a_pipeline_that_draws(config: DitTrainConfig) -> None:
     train(config)
     sampler = load_sampler(config.output_dir / "export", device="cpu")
-    assert sampler.shift == 2.0
+    assert sampler.scheduler.shift == 2.0
     images = sampler.generate(["a red square"], ["0"], SamplingConfig(num_steps=2), seed=0)
     assert images.shape == (1, 16, 16, 3)
     done = json.loads((config.output_dir / "done.json").read_text())
