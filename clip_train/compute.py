@@ -45,7 +45,9 @@ class ClipCost:
         """Return what a microbatch holds: images, tokens without padding, useful operations of its training."""
         lengths = batch.token_lengths.tolist()
         flops = sum(self.training_flops(length) for length in lengths)
-        return {"images": len(lengths), "tokens": sum(lengths), "flops": flops}
+        further = [length for group in batch.further for length in group.token_lengths.tolist()]
+        flops += TRAINING_FACTOR * sum(self.text_flops(length) for length in further)
+        return {"images": len(lengths), "tokens": sum(lengths) + sum(further), "flops": flops}
 
 
 def _image_flops(config: Mapping[str, Any]) -> int:

@@ -6,7 +6,8 @@ from typing import Literal
 
 from clip_train.plan_config import PlanConfig
 from clip_train.presets import find_model
-from imagetext.mix import CaptionMixConfig, check_sources
+from imagetext.mix import CaptionMixConfig
+from imagetext.mix_check import check_mix
 from imagetext.stream import DataConfig
 from runtime.errors import UserError
 from runtime.loop_config import LoopConfig
@@ -28,6 +29,8 @@ class FinetuneConfig:
     """Smallest share of an image's area that a training crop keeps."""
     context_length: int | None = None
     """Tokens that a caption may have in this stage; null keeps the first stage's. Text positions keep their places."""
+    mix: CaptionMixConfig | None = None
+    """Which captions images have in this stage; null keeps the first stage's, at the share its schedule ends with."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +75,11 @@ class ClipTrainConfig:
     """
     loss: Literal["softmax", "sigmoid"] = "softmax"
     """Loss over a global batch: CLIP's symmetric softmax, or SigLIP's sigmoid over all pairs."""
+    several_captions: Literal["multi_positive", "averaged"] = "multi_positive"
+    """What the softmax loss makes of several captions of an image (`mix.also`): each image is set against all texts of
+    the batch, its own all being right; or the losses of the groups of texts are averaged, as CLIPS and Long-CLIP do.
+    The sigmoid loss is the same in both.
+    """
     duplicates_are_negatives: bool = True
     """Whether pictures of equal bytes, or equal captions, in a batch count as wrong partners; false leaves such pairs
     out of the loss, over all ranks.
@@ -84,7 +92,7 @@ class ClipTrainConfig:
     """Seed of everything random: initial weights, order, captions, crops."""
 
     def __post_init__(self) -> None:
-        check_sources(self.mix, self.data.caption_sources)
+        check_mix(self.mix, self.data)
         patch_size_px = find_model(self.model).patch_size_px
         if self.image_size_px <= 0 or self.image_size_px % patch_size_px:
             wanted = f"a positive multiple of the model's patch size, {patch_size_px}"
@@ -122,7 +130,19 @@ class ClipTrainConfig:
             crop_area_min=stage.crop_area_min,
             context_length=stage.context_length or self.context_length,
             loop=stage.loop,
+            mix=stage.mix or _final_mix(self.mix),
             # Another order, other captions and crops than the first stage's first epoch.
             seed=derive(self.seed, "finetune"),
         )
         return (first, second)
+
+
+def _final_mix(mix: CaptionMixConfig) -> CaptionMixConfig:
+    """Return a mix at the share that its schedule ends with: places would begin anew in the next stage."""
+    return replace(
+        mix,
+        original_share=mix.last_original_share,
+        share_changes={},
+        share_changes_unit="samples",
+        share_course="stepped",
+    )

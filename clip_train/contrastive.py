@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from typing import Any, Literal, cast
 
 import torch
+from einops import rearrange
 from jaxtyping import Float, Int64, Num
 from open_clip.model import CLIP
 from torch import Tensor, nn
@@ -13,7 +14,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import cross_entropy, normalize
 
 from clip_train.architecture import MAX_LOGIT_SCALE
-from clip_train.losses import SLICE_PAIRS, PairFeatures, sigmoid_rows, softmax_rows
+from clip_train.losses import SLICE_PAIRS, PairFeatures, RowLosses, sigmoid_rows, softmax_rows
 from clip_train.text_tower import encode_rows, encode_text
 from imagetext.loader import ImageTextBatch
 from runtime.device import attention_implementation
@@ -21,6 +22,9 @@ from runtime.seeds import derive
 from runtime.task import LossSum
 
 LossName = Literal["softmax", "sigmoid"]
+SeveralCaptions = Literal["multi_positive", "averaged"]
+"""What a softmax loss makes of several captions of an image: they are all right at once, or each has a loss of its own.
+"""
 
 
 def contrastive_loss(
@@ -46,33 +50,61 @@ def contrastive_loss(
     return LossSum(total=(image_to_text + text_to_image) / 2, metrics=metrics), cast(Tensor, by_row)
 
 
-def loss_of_rows(pairs: PairFeatures, rows: slice, loss: LossName) -> tuple[LossSum, Float[Tensor, " rows"]]:
-    """Return some rows' part of a loss over a global batch, and each row's share of it, detached.
+def loss_of_rows(
+    pairs: PairFeatures, rows: slice, loss: LossName, *, several: SeveralCaptions = "multi_positive"
+) -> tuple[LossSum, Float[Tensor, "rows groups"]]:
+    """Return some images' part of a loss over a global batch, and what each of their texts adds to it, detached.
 
-    The parts of all rows sum up to `contrastive_loss`, and for the sigmoid loss to SigLIP's before its division by the
-    batch size.
+    The parts of all images sum up to `contrastive_loss`, and for the sigmoid loss to SigLIP's before its division by
+    the batch size. An image's loss is the mean over its texts.
     """
-    first, identities = rows.start, pairs.identities
     num_rows = rows.stop - rows.start
     metrics = {"logit_scale": pairs.scale.detach().float() * num_rows}
     if loss == "sigmoid":
         assert pairs.bias is not None, "the sigmoid loss is trained with a bias"
         found = sigmoid_rows(
-            pairs.images[rows], pairs.texts, pairs.scale, pairs.bias, first=first, identities=identities
+            pairs.images[rows],
+            pairs.texts,
+            pairs.scale,
+            pairs.bias,
+            first=rows.start,
+            num_groups=pairs.num_groups,
+            labels=pairs.labels_of_images(rows),
         )
         metrics |= {
             "image_to_text_accuracy": found.correct.sum().float(),
             "logit_bias": pairs.bias.detach().float() * num_rows,
         }
-        return LossSum(total=found.total, metrics=metrics), found.by_row
-    image_to_text = softmax_rows(pairs.images[rows], pairs.texts, pairs.scale, first=first, identities=identities)
-    text_to_image = softmax_rows(pairs.texts[rows], pairs.images, pairs.scale, first=first, identities=identities)
+        return LossSum(total=found.total, metrics=metrics), found.by_group
+    to_texts = [_images_to_texts(part, rows) for part in ([pairs] if several == "multi_positive" else pairs.groups())]
+    to_images = [_texts_to_images(group, rows) for group in pairs.groups()]
     metrics |= {
-        "image_to_text_accuracy": image_to_text.correct.sum().float(),
-        "text_to_image_accuracy": text_to_image.correct.sum().float(),
+        "image_to_text_accuracy": _mean([one.correct.sum().float() for one in to_texts]),
+        "text_to_image_accuracy": _mean([one.correct.sum().float() for one in to_images]),
     }
-    total = (image_to_text.total + text_to_image.total) / 2
-    return LossSum(total=total, metrics=metrics), (image_to_text.by_row + text_to_image.by_row) / 2
+    total = (_mean([one.total for one in to_texts]) + _mean([one.total for one in to_images])) / 2
+    by_group = [torch.cat([one.by_group for one in ways], dim=1) for ways in (to_texts, to_images)]
+    return LossSum(total=total, metrics=metrics), (by_group[0] + by_group[1]) / 2
+
+
+def _images_to_texts(pairs: PairFeatures, rows: slice) -> RowLosses:
+    return softmax_rows(
+        pairs.images[rows],
+        pairs.texts,
+        pairs.scale,
+        first=rows.start,
+        num_groups=pairs.num_groups,
+        labels=pairs.labels_of_images(rows),
+    )
+
+
+def _texts_to_images(group: PairFeatures, rows: slice) -> RowLosses:
+    labels = group.labels_of_texts(rows)
+    return softmax_rows(group.texts[rows], group.images, group.scale, first=rows.start, labels=labels)
+
+
+def _mean(values: Sequence[Tensor]) -> Tensor:
+    return values[0] if len(values) == 1 else torch.stack(list(values)).mean()
 
 
 class ContrastiveTask:
@@ -84,6 +116,7 @@ class ContrastiveTask:
         image_std: Sequence[float],
         *,
         loss: LossName = "softmax",
+        several_captions: SeveralCaptions = "multi_positive",
         duplicates_are_negatives: bool = True,
         sources: Sequence[str] = (),
     ):
@@ -91,6 +124,7 @@ class ContrastiveTask:
         self.image_mean = tuple(image_mean)
         self.image_std = tuple(image_std)
         self._loss: LossName = loss
+        self._several_captions: SeveralCaptions = several_captions
         self._duplicates_are_negatives = duplicates_are_negatives
         self._sources = tuple(sources)
 
@@ -101,15 +135,18 @@ class ContrastiveTask:
     def features(
         self, model: nn.Module, batch: ImageTextBatch, step: int, generator: torch.Generator
     ) -> dict[str, Tensor]:
-        """Return unit image and text features, the logit scale, and what the loss and its log must know of each row."""
+        """Return unit image and text features, the logit scale, and what the loss and its log must know of each row.
+
+        Images are encoded once however many captions they have, and all captions together.
+        """
         images = normalise_images(batch.images, self.image_mean, self.image_std)
         clip = cast(CLIP, model)
         with attention_kernels(images.device):
             image_features = encode_rows(clip.encode_image, images)
-            text_features = encode_text(clip, batch.token_ids, batch.token_lengths)
+            text_features = encode_text(clip, *_all_texts(batch))
         features = {
             "images": _unit(image_features),
-            "texts": _unit(text_features),
+            "texts": _by_image(_unit(text_features), 1 + len(batch.further)),
             "logit_scale": _at_least_float32(clip.logit_scale).exp(),
             **self._facts(batch, images.device),
         }
@@ -120,35 +157,30 @@ class ContrastiveTask:
     def coupled_loss(self, features: dict[str, Tensor], step: int, mine: slice) -> LossSum:
         """Return the contrastive loss of this rank's rows against the global batch."""
         num_rows = len(features["images"])
-        identities = features.get("identities")
         is_whole = mine == slice(0, num_rows) and num_rows**2 <= SLICE_PAIRS
-        if is_whole and identities is None and self._loss == "softmax":
+        is_plain = features["texts"].ndim == features["images"].ndim and "labels" not in features
+        if is_whole and is_plain and self._loss == "softmax":
             # Half the products of the general form, which computes each direction for itself.
             sums, by_row = contrastive_loss(features["images"], features["texts"], features["logit_scale"])
+            by_group = by_row[:, None]
         else:
-            pairs = PairFeatures(
-                images=features["images"],
-                texts=features["texts"],
-                scale=features["logit_scale"],
-                bias=features.get("logit_bias"),
-                identities=identities,
-            )
-            sums, by_row = loss_of_rows(pairs, mine, self._loss)
-        return LossSum(total=sums.total, metrics=sums.metrics, shares=self._by_source(features, mine, by_row))
+            sums, by_group = loss_of_rows(_pairs(features), mine, self._loss, several=self._several_captions)
+        return LossSum(total=sums.total, metrics=sums.metrics, shares=self._by_source(features, mine, by_group))
 
     def _facts(self, batch: ImageTextBatch, device: torch.device) -> dict[str, Tensor]:
         facts = {}
         if self._sources:
-            numbers = [self._sources.index(source) for source in batch.sources]
-            facts["sources"] = torch.tensor(numbers, dtype=torch.int64, device=device)
-            facts["lengths"] = batch.token_lengths
-            facts["truncated"] = batch.truncated.to(torch.int64)
+            groups = [batch.sources, *(group.sources for group in batch.further)]
+            numbers = torch.tensor([[self._sources.index(one) for one in group] for group in groups], device=device)
+            facts["sources"] = numbers.T.to(torch.int64)
+            facts["lengths"] = torch.stack(_of_groups(batch, "token_lengths"), dim=1)
+            facts["truncated"] = torch.stack(_of_groups(batch, "truncated"), dim=1).to(torch.int64)
         if not self._duplicates_are_negatives:
-            facts["identities"] = _identities(batch).to(device)
+            facts["labels"] = _labels(batch).to(device)
         return facts
 
     def _by_source(
-        self, features: Mapping[str, Tensor], mine: slice, by_row: Float[Tensor, " rows"]
+        self, features: Mapping[str, Tensor], mine: slice, by_group: Float[Tensor, "rows groups"]
     ) -> dict[str, tuple[Tensor, Tensor]]:
         """Return each caption source's loss, realised share, tokens a caption and share of cut-off captions."""
         shares: dict[str, tuple[Tensor, Tensor]] = {}
@@ -158,17 +190,54 @@ class ContrastiveTask:
         for number, source in enumerate(self._sources):
             chosen = (sources == number).float()
             count = chosen.sum()
-            shares[f"share/{source}"] = (count, torch.full_like(count, len(chosen)))
-            shares[f"loss/{source}"] = ((by_row.float() * chosen).sum(), count)
+            shares[f"share/{source}"] = (count, torch.full_like(count, chosen.numel()))
+            shares[f"loss/{source}"] = ((by_group.float() * chosen).sum(), count)
             shares[f"tokens/{source}"] = ((lengths * chosen).sum(), count)
             shares[f"truncated/{source}"] = ((truncated * chosen).sum(), count)
         return shares
 
 
-def _identities(batch: ImageTextBatch) -> Int64[Tensor, "batch 2"]:
+def _of_groups(batch: ImageTextBatch, name: str) -> list[Tensor]:
+    return [getattr(batch, name), *(getattr(group, name) for group in batch.further)]
+
+
+def _all_texts(batch: ImageTextBatch) -> tuple[Int64[Tensor, "texts tokens"], Int64[Tensor, " texts"]]:
+    """Return ids and lengths of all captions, group after group."""
+    if not batch.further:
+        return batch.token_ids, batch.token_lengths
+    return torch.cat(_of_groups(batch, "token_ids")), torch.cat(_of_groups(batch, "token_lengths"))
+
+
+def _by_image(texts: Float[Tensor, "texts width"], num_groups: int) -> Float[Tensor, "batch *groups width"]:
+    """Return texts so that rows are images, which is what ranks and microbatches share out."""
+    return texts if num_groups == 1 else rearrange(texts, "(group row) width -> row group width", group=num_groups)
+
+
+def _pairs(features: Mapping[str, Tensor]) -> PairFeatures:
+    """Return a global batch's features, texts group after group."""
+    texts, labels = features["texts"], features.get("labels")
+    if texts.ndim == 3:
+        texts = rearrange(texts, "row group width -> (group row) width")
+    text_labels = None
+    if labels is not None:
+        picture, *captions = labels.unbind(dim=1)
+        text_labels = torch.cat([torch.stack([picture, caption], dim=1) for caption in captions])
+    return PairFeatures(
+        images=features["images"],
+        texts=texts,
+        scale=features["logit_scale"],
+        bias=features.get("logit_bias"),
+        image_labels=labels,
+        text_labels=text_labels,
+    )
+
+
+def _labels(batch: ImageTextBatch) -> Int64[Tensor, "batch kinds"]:
+    """Return the numbers of each image's picture and of its captions."""
     assert batch.image_ids is not None, "the loader numbers pictures"
-    captions = torch.tensor([derive(text) for text in batch.texts], dtype=torch.int64)
-    return torch.stack([batch.image_ids.cpu(), captions], dim=1)
+    groups = [batch.texts, *(group.texts for group in batch.further)]
+    captions = torch.tensor([[derive(text) for text in group] for group in groups], dtype=torch.int64)
+    return torch.cat([batch.image_ids.cpu()[:, None], captions.T], dim=1)
 
 
 def _at_least_float32(tensor: Tensor) -> Tensor:

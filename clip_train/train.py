@@ -18,7 +18,6 @@ from clip_train.presets import ModelPreset, find_model
 from clip_train.starting import start_from
 from clip_train.text import copy_tokenizer, open_tokenizer, train_tokenizer
 from imagetext.loader import MixedLoader
-from imagetext.samples import ORIGINAL
 from imagetext.shards import list_shards, read_shard
 from imagetext.sidecars import read_sidecar
 from imagetext.stream import DataConfig
@@ -121,8 +120,9 @@ def build_task(config: ClipTrainConfig) -> ContrastiveTask:
         preprocess["mean"],
         preprocess["std"],
         loss=config.loss,
+        several_captions=config.several_captions,
         duplicates_are_negatives=config.duplicates_are_negatives,
-        sources=(ORIGINAL, *config.mix.others),
+        sources=config.mix.recipes,
     )
 
 
@@ -145,10 +145,11 @@ def build_source(config: ClipTrainConfig, tokenizer: TextTokenizer) -> MixedLoad
 
 
 def tokenizer_captions(data: DataConfig) -> Iterator[str]:
-    """Yield every caption of the data, the shards' own first, then each sidecar's."""
-    shards = list_shards(data.shards)
-    for shard in shards:
-        yield from (sample.captions["original"] for sample in read_shard(shard, Path(data.shards).name))
-    for folder in data.sidecars.values():
+    """Yield every caption of the data, of each data set the shards' own first, then each sidecar's."""
+    for one in data.shard_sets:
+        shards = list_shards(one.shards)
         for shard in shards:
-            yield from (row.caption for row in read_sidecar(folder, shard.name).values() if row.caption)
+            yield from (sample.captions["original"] for sample in read_shard(shard, one.dataset_name))
+        for folder in one.sidecars.values():
+            for shard in shards:
+                yield from (row.caption for row in read_sidecar(folder, shard.name).values() if row.caption)

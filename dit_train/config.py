@@ -6,7 +6,8 @@ from typing import Literal
 
 from dit_train.objective_config import NoiseConfig, ObjectiveConfig
 from dit_train.sizes import SIZES, SizeName
-from imagetext.mix import CaptionMixConfig, check_sources
+from imagetext.mix import CaptionMixConfig
+from imagetext.mix_check import check_mix
 from imagetext.stream import DataConfig
 from runtime.errors import UserError
 from runtime.loop_config import LoopConfig
@@ -62,7 +63,9 @@ class DitTrainConfig:
     """Seed of everything random: initial weights, order, captions, noise."""
 
     def __post_init__(self) -> None:
-        check_sources(self.mix, self.data.caption_sources)
+        check_mix(self.mix, self.data)
+        if self.mix.also:
+            raise UserError("an image is drawn from one caption", where="mix.also", found=self.mix.also, wanted="none")
         patch_size = SIZES[self.model].patch_size
         if self.image_size_px <= 0 or self.image_size_px % patch_size:
             wanted = f"a positive multiple of the model's patch size, {patch_size}"

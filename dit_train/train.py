@@ -50,6 +50,8 @@ def train(config: DitTrainConfig) -> None:
         flops_per_sample=training_flops(config, encoder),
     )
     assert result.ema is not None
+    # Each rank has counted what it served itself.
+    source.load_state_dict(result.engine.gather_objects(source.state_dict()))
     audit = source.audit()
     if is_main_process():
         averaged = copy.deepcopy(model)

@@ -8,9 +8,22 @@ from typing import Any
 import numpy as np
 import torch
 
+from runtime.intervals import share_interval
 from runtime.seeds import derive
 
 _FINGERPRINT_BITS = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServedCaption:
+    """Tell what caption a sample was seen with."""
+
+    source: str
+    text: str
+    fallback: bool = False
+    num_words: int = 0
+    num_tokens: int = 0
+    truncated: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,13 +37,10 @@ class Served:
     """Data-set-qualified key."""
     skipped: str | None = None
     """Reason for which the sample left a hole."""
-    source: str = ""
-    text: str = ""
-    """The caption that was chosen."""
-    fallback: bool = False
-    num_words: int = 0
-    num_tokens: int = 0
-    truncated: bool = False
+    captions: tuple[ServedCaption, ...] = ()
+    """The captions it was seen with in one step."""
+    unscored: bool = False
+    """Whether its captions have no scores though its share goes by them."""
 
 
 @dataclass
@@ -56,6 +66,8 @@ class Audit:
     drawn: int = 0
     skipped: Counter[str] = field(default_factory=Counter)
     last_skipped: str = ""
+    unscored: int = 0
+    """Samples that had another share than that of their scores, because they have none."""
     _sources: dict[str, _SourceCounts] = field(default_factory=dict)
     _fingerprint: int = 0
     _seen: np.ndarray = field(init=False)
@@ -73,24 +85,29 @@ class Audit:
         self.drawn += len(served)
         self._seen[[one.ordinal for one in served]] = True
         for one in served:
-            digest = derive(one.position, one.key, one.source, one.text)
+            # A hole counts like an empty caption of no source.
+            texts = [part for caption in one.captions for part in (caption.source, caption.text)] or ["", ""]
+            digest = derive(one.position, one.key, *texts)
             self._fingerprint = (self._fingerprint + digest) % (1 << _FINGERPRINT_BITS)
             if one.skipped is not None:
                 self.skipped[one.skipped] += 1
                 self.last_skipped = one.key
             else:
-                self._add_caption(one)
+                self.unscored += one.unscored
+                for caption in one.captions:
+                    self._add_caption(caption)
 
     def as_dict(self) -> dict[str, object]:
-        """Return the counts as plain JSON types; shares are of the samples that were not skipped."""
-        kept = self.drawn - self.num_skipped
+        """Return the counts as plain JSON types; shares are of the captions of samples that were not skipped."""
+        num_captions = sum(counts.count for counts in self._sources.values())
         distinct = int(self._seen.sum())
         return {
             "drawn": self.drawn,
             "distinct": distinct,
             "repeated": self.drawn - distinct,
             "skipped": dict(sorted(self.skipped.items())),
-            "sources": {name: _summary(counts, kept) for name, counts in sorted(self._sources.items())},
+            **({"unscored": self.unscored} if self.unscored else {}),
+            "sources": {name: _summary(counts, num_captions) for name, counts in sorted(self._sources.items())},
             "keys_fingerprint": f"{self._fingerprint:016x}",
         }
 
@@ -100,6 +117,7 @@ class Audit:
             "drawn": self.drawn,
             "skipped": dict(self.skipped),
             "last_skipped": self.last_skipped,
+            "unscored": self.unscored,
             "sources": {name: asdict(counts) for name, counts in self._sources.items()},
             "fingerprint": self._fingerprint,
             "seen": torch.from_numpy(np.packbits(self._seen)),
@@ -110,6 +128,7 @@ class Audit:
         self.drawn += state["drawn"]
         self.skipped.update(state["skipped"])
         self.last_skipped = state["last_skipped"] or self.last_skipped
+        self.unscored += state.get("unscored", 0)
         for name, saved in state["sources"].items():
             counts = self._sources.setdefault(name, _SourceCounts())
             for field_name, value in saved.items():
@@ -117,7 +136,7 @@ class Audit:
         self._fingerprint = (self._fingerprint + state["fingerprint"]) % (1 << _FINGERPRINT_BITS)
         self._seen |= np.unpackbits(state["seen"].numpy(), count=self.num_samples).astype(np.bool_)
 
-    def _add_caption(self, one: Served) -> None:
+    def _add_caption(self, one: ServedCaption) -> None:
         counts = self._sources.setdefault(one.source, _SourceCounts())
         counts.count += 1
         counts.fallbacks += one.fallback
@@ -127,10 +146,12 @@ class Audit:
         counts.truncated += one.truncated
 
 
-def _summary(counts: _SourceCounts, kept: int) -> dict[str, int | float]:
+def _summary(counts: _SourceCounts, num_captions: int) -> dict[str, Any]:
+    share = share_interval(counts.count, num_captions)
     return {
         "count": counts.count,
-        "share": counts.count / kept,
+        "share": share.value,
+        "share_interval": [share.low, share.high],
         "fallbacks": counts.fallbacks,
         "empty": counts.empty,
         "mean_length_words": counts.words / counts.count,

@@ -10,11 +10,11 @@ from jaxtyping import Bool, Float, Int64, UInt8
 from PIL import Image
 from torch import Tensor
 
-from imagetext.audit import Served
+from imagetext.audit import Served, ServedCaption
 from imagetext.decode import DecodeError, decode
 from imagetext.mix import CaptionMix, Choice
 from imagetext.order import Location
-from imagetext.samples import Sample
+from imagetext.samples import CaptionScores, Sample
 from imagetext.stream import SampleStream
 from imagetext.token_cache import CachedTokenizer
 from imagetext.tokenizers import TextTokenizer
@@ -23,6 +23,17 @@ from runtime.seeds import derive, numpy_generator
 Transform = Callable[[Image.Image, np.random.Generator], np.ndarray]
 """From an RGB image and its own randomness to `channel height width`, uint8 or float, one shape for all images."""
 _MIB = 1 << 20
+
+
+@dataclass(frozen=True)
+class CaptionGroup:
+    """Hold one more caption of each image of a batch."""
+
+    token_ids: Int64[Tensor, "batch tokens"]
+    token_lengths: Int64[Tensor, " batch"]
+    truncated: Bool[Tensor, " batch"]
+    sources: tuple[str, ...]
+    texts: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -43,6 +54,8 @@ class ImageTextBatch:
     """The chosen captions, untokenized."""
     image_ids: Int64[Tensor, " batch"] | None = None
     """Numbers that are equal for pictures that were one download, or have the same bytes."""
+    further: tuple[CaptionGroup, ...] = ()
+    """What the images are seen with as well, in the order of the mix's `also`."""
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -52,6 +65,7 @@ class ImageTextBatch:
 class _Decoded:
     key: str
     captions: Mapping[str, str]
+    scores: CaptionScores | None
     image_id: int
     pixels: np.ndarray
     """Decoded image, `height width channel`, uint8."""
@@ -62,7 +76,8 @@ class _Drawn:
     location: Location
     position: int
     key: str
-    choice: Choice
+    choices: tuple[Choice, ...]
+    is_unscored: bool
     image_id: int
     pixels: np.ndarray
     """Transformed image."""
@@ -102,10 +117,11 @@ class BatchMaker:
 
     def _draw(self, location: Location, position: int) -> _Drawn:
         decoded = self._decode(location)
-        choice = self._mix.choose(decoded.captions, decoded.key, location.epoch, position)
+        choices = self._mix.choose_all(decoded.captions, decoded.key, location.epoch, position, decoded.scores)
+        is_unscored = self._mix.config.scored_source is not None and decoded.scores is None
         generator = numpy_generator(self._seed, "transform", location.epoch, decoded.key)
         pixels = self._transform(Image.fromarray(decoded.pixels), generator)
-        return _Drawn(location, position, decoded.key, choice, decoded.image_id, pixels)
+        return _Drawn(location, position, decoded.key, choices, is_unscored, decoded.image_id, pixels)
 
     def _decode(self, location: Location) -> _Decoded:
         ordinal = self.stream.ordinal(location)
@@ -114,44 +130,66 @@ class BatchMaker:
             return kept
         sample = self.stream.read(location)
         pixels = np.asarray(decode(sample.image, self.stream.config.max_pixels))
-        decoded = _Decoded(sample.qualified_key, sample.captions, _image_id(sample), pixels)
+        decoded = _Decoded(sample.qualified_key, sample.captions, sample.scores, _image_id(sample), pixels)
         if pixels.nbytes <= self._bytes_left:
             self._bytes_left -= pixels.nbytes
             self._decoded[ordinal] = decoded
         return decoded
 
     def _batch(self, drawn: Sequence[_Drawn]) -> ImageTextBatch:
-        texts = tuple(one.choice.text for one in drawn)
-        tokens = self._tokenizer(texts)
+        first, *further = (self._group(drawn, group) for group in range(1 + len(self._mix.config.also)))
         pixels = np.stack([one.pixels for one in drawn]) if drawn else self._blank[None][:0]
         return ImageTextBatch(
             keys=tuple(one.key for one in drawn),
             positions=tuple(one.position for one in drawn),
             images=torch.from_numpy(pixels),
+            token_ids=first.token_ids,
+            token_lengths=first.token_lengths,
+            truncated=first.truncated,
+            sources=first.sources,
+            texts=first.texts,
+            image_ids=torch.tensor([one.image_id for one in drawn], dtype=torch.int64),
+            further=tuple(further),
+        )
+
+    def _group(self, drawn: Sequence[_Drawn], group: int) -> CaptionGroup:
+        texts = tuple(one.choices[group].text for one in drawn)
+        tokens = self._tokenizer(texts)
+        return CaptionGroup(
             token_ids=tokens.ids,
             token_lengths=tokens.lengths,
             truncated=tokens.truncated,
-            sources=tuple(one.choice.source for one in drawn),
+            sources=tuple(one.choices[group].source for one in drawn),
             texts=texts,
-            image_ids=torch.tensor([one.image_id for one in drawn], dtype=torch.int64),
         )
 
     def _served(self, drawn: Sequence[_Drawn], batch: ImageTextBatch) -> list[Served]:
-        lengths, truncated = batch.token_lengths.tolist(), batch.truncated.tolist()
+        groups = [(batch.token_lengths.tolist(), batch.truncated.tolist())]
+        groups += [(group.token_lengths.tolist(), group.truncated.tolist()) for group in batch.further]
         return [
             Served(
                 position=one.position,
                 ordinal=self.stream.ordinal(one.location),
                 key=one.key,
-                source=one.choice.source,
-                text=one.choice.text,
-                fallback=one.choice.fallback,
-                num_words=len(one.choice.text.split()),
-                num_tokens=num_tokens,
-                truncated=cut,
+                captions=tuple(
+                    _served_caption(choice, lengths[row], truncated[row])
+                    for choice, (lengths, truncated) in zip(one.choices, groups, strict=True)
+                ),
+                unscored=one.is_unscored,
             )
-            for one, num_tokens, cut in zip(drawn, lengths, truncated, strict=True)
+            for row, one in enumerate(drawn)
         ]
+
+
+def _served_caption(choice: Choice, num_tokens: int, truncated: bool) -> ServedCaption:
+    return ServedCaption(
+        source=choice.source,
+        text=choice.text,
+        fallback=choice.fallback,
+        num_words=len(choice.text.split()),
+        num_tokens=num_tokens,
+        truncated=truncated,
+    )
 
 
 def _image_id(sample: Sample) -> int:

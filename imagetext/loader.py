@@ -5,14 +5,15 @@ from itertools import count
 from typing import Any
 
 from imagetext.audit import Audit
-from imagetext.batches import BatchMaker, ImageTextBatch, Transform
-from imagetext.mix import CaptionMix, CaptionMixConfig, check_sources
+from imagetext.batches import BatchMaker, CaptionGroup, ImageTextBatch, Transform
+from imagetext.mix import CaptionMix, CaptionMixConfig
+from imagetext.mix_check import check_mix
 from imagetext.stream import DataConfig, SampleStream
 from imagetext.tokenizers import TextTokenizer
 from imagetext.work_ahead import work_ahead
 from runtime.errors import UserError
 
-__all__ = ["ImageTextBatch", "MixedLoader", "Transform"]
+__all__ = ["CaptionGroup", "ImageTextBatch", "MixedLoader", "Transform"]
 
 _BUDGET_FLOOR_SAMPLES = 1000
 """Draws against which the budget for bad samples is counted at least: one early bad sample is no reason to stop."""
@@ -35,12 +36,12 @@ class MixedLoader:
         batch_size: int,
         microbatch_size: int | None = None,
     ):
-        check_sources(mix, data.caption_sources)
+        check_mix(mix, data)
         self._config = data
         self._batch_size = batch_size
         self._microbatch_size = microbatch_size
-        self.stream = SampleStream(data, seed)
-        self._maker = BatchMaker(self.stream, CaptionMix(mix, seed), transform, tokenizer, seed)
+        self.stream = SampleStream(data, seed, scored_source=mix.scored_source)
+        self._maker = BatchMaker(self.stream, CaptionMix(mix, seed, batch_size), transform, tokenizer, seed)
         self._audit = Audit(num_samples=self.stream.num_samples)
 
     @property
@@ -76,6 +77,10 @@ class MixedLoader:
         Covers this process and what `load_state_dict` brought.
         """
         return self._audit.as_dict()
+
+    def skipped(self) -> Mapping[str, int]:
+        """Return how many samples left a hole, by reason; covers what `audit` does."""
+        return dict(sorted(self._audit.skipped.items()))
 
     def state_dict(self) -> dict[str, Any]:
         """Return this rank's counts; the stream itself needs no state but the number of the update."""

@@ -6,8 +6,11 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from imagetext import files
+from imagetext.caption_scores import read_scores
 from imagetext.mix import CaptionMix, CaptionMixConfig, check_sources
-from imagetext.samples import ORIGINAL, Sample
+from imagetext.mix_check import check_mix
+from imagetext.mix_config import missing_source
+from imagetext.samples import ORIGINAL, CaptionScores, Sample
 from imagetext.shard_writer import ShardRow
 from imagetext.shards import write_shard
 from imagetext.sidecars import RECAPTION_COLUMN, SidecarRow, caption_of, read_sidecar
@@ -44,10 +47,15 @@ class MixCaptions:
         if mix.share_changes:
             fix = "Mix with one share, or train with clip_train"
             raise UserError("a pipeline knows no positions", where="share_changes", found=mix.share_changes, fix=fix)
+        refuse_together(mix, "a pipeline's sample has one caption")
         check_sources(mix, (ORIGINAL, *sidecars))
         self._sidecars, self._mix, self._dataset = dict(sidecars), CaptionMix(mix, seed), dataset
         self._next_epoch, self._epoch = first_epoch, epoch
+        self._scored_source = mix.scored_source
+        if self._scored_source is not None and self._scored_source not in sidecars:
+            raise missing_source(self._scored_source, sidecars, "sidecars")
         self._rows: OrderedDict[str, dict[str, dict[str, SidecarRow]]] = OrderedDict()
+        self._scores: dict[str, dict[str, CaptionScores]] = {}
 
     def __call__(self, samples: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
         """Yield the samples with their captions chosen."""
@@ -69,16 +77,26 @@ class MixCaptions:
             caption = caption_of(rows, found, self._sidecars[source])
             if caption is not None:
                 captions[source] = caption
-        return self._mix.choose(captions, found.qualified_key, epoch, position=0).text
+        scores = self._scores.get(found.shard, {}).get(key)
+        return self._mix.choose(captions, found.qualified_key, epoch, position=0, scores=scores).text
 
     def _rows_of(self, shard: str) -> dict[str, dict[str, SidecarRow]]:
         if shard not in self._rows:
             self._rows[shard] = {
                 source: read_sidecar(folder, shard, RECAPTION_COLUMN) for source, folder in self._sidecars.items()
             }
+            if self._scored_source is not None:
+                self._scores[shard] = read_scores(self._sidecars[self._scored_source], shard)
             if len(self._rows) > _OPEN_SHARDS:
-                self._rows.popitem(last=False)
+                oldest, _ = self._rows.popitem(last=False)
+                self._scores.pop(oldest, None)
         return self._rows[shard]
+
+
+def refuse_together(mix: CaptionMixConfig, reason: str) -> None:
+    """Refuse a mix that shows several captions of an image in one step, where there is room for one."""
+    if mix.also:
+        raise UserError(reason, where="mix.also", found=mix.also, wanted="none", fix="Train with clip_train")
 
 
 def write_mixed_shards(data: DataConfig, mix: CaptionMixConfig, output_dir: Path, *, seed: int, epoch: int) -> int:
@@ -88,15 +106,17 @@ def write_mixed_shards(data: DataConfig, mix: CaptionMixConfig, output_dir: Path
     pairs. Each shard is whole or absent, and finished ones are left alone. Raises UserError for an output folder that
     is the input's.
     """
-    if Path(data.shards).resolve() == output_dir.resolve():
+    if output_dir.resolve() in {Path(one.shards).resolve() for one in data.shard_sets}:
         raise UserError(
             "would overwrite its own input", where="output_dir", found=str(output_dir), wanted="another folder"
         )
-    check_sources(mix, data.caption_sources)
-    stream, chosen = SampleStream(data, seed), CaptionMix(mix, seed)
-    count = 0
+    refuse_together(mix, "a shard's sample has one caption")
+    check_mix(mix, data)
+    stream = SampleStream(data, seed, scored_source=mix.scored_source)
+    chosen, count = CaptionMix(mix, seed), 0
     for index, (shard, size) in enumerate(stream.shards):
-        number = int(shard.name) if shard.name.isdigit() else index
+        # Shards of several data sets have the same names.
+        number = int(shard.name) if shard.name.isdigit() and not data.further else index
         if not files.exists(files.join(output_dir, f"{number:05d}_stats.json")):
             output_dir.mkdir(parents=True, exist_ok=True)
             write_shard(output_dir, number, _mixed_rows(stream, chosen, index, epoch))
@@ -107,7 +127,7 @@ def write_mixed_shards(data: DataConfig, mix: CaptionMixConfig, output_dir: Path
 def _mixed_rows(stream: SampleStream, mix: CaptionMix, shard_index: int, epoch: int) -> Iterator[ShardRow]:
     for sample in stream.shard_samples(shard_index):
         # A share that changes with positions is the one at the epoch's beginning.
-        choice = mix.choose(sample.captions, sample.qualified_key, epoch, epoch * stream.num_samples)
+        choice = mix.choose(sample.captions, sample.qualified_key, epoch, epoch * stream.num_samples, sample.scores)
         extension = next((name for start, name in _EXTENSIONS if sample.image.startswith(start)), "jpg")
         metadata = {**sample.metadata, "caption_source": choice.source}
         yield ShardRow(key=sample.key, image=sample.image, extension=extension, caption=choice.text, metadata=metadata)

@@ -2,9 +2,17 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 ORIGINAL = "original"
 """The caption source that came with the image from the web."""
+
+
+class CaptionScores(NamedTuple):
+    """How well a picture's two captions fit it, on one scale."""
+
+    recaption: float
+    original: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +34,8 @@ class Sample:
     sha256: str | None = None
     """Digest of the image as first downloaded, as recorded: not of the bytes held here."""
     metadata: Mapping[str, object] = field(default_factory=dict)
+    scores: CaptionScores | None = None
+    """Scores of its captions, where they were asked for and there are any."""
 
     @property
     def qualified_key(self) -> str:

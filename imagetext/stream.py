@@ -5,16 +5,16 @@ import json
 import os
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import accumulate
 from pathlib import Path
 
-from imagetext import files
 from imagetext.decode import MAX_PIXELS
 from imagetext.order import EpochOrder, Location
-from imagetext.samples import ORIGINAL, Sample
-from imagetext.shards import Shard, ShardReader, list_shards
-from imagetext.sidecars import RECAPTION_COLUMN, SidecarRow, caption_of, read_sidecar, sidecar_fingerprint
+from imagetext.samples import Sample
+from imagetext.shard_set import OpenShard, ShardSetConfig, check_shard_set
+from imagetext.shards import Shard, list_shards
+from imagetext.sidecars import sidecar_fingerprint
 from runtime.errors import UserError
 from runtime.seeds import derive
 
@@ -31,6 +31,9 @@ class DataConfig:
     """Caption sources beside the images: source -> sidecar folder. One called "original" replaces the shards' text."""
     sidecar_columns: dict[str, str] = field(default_factory=dict)
     """Column to read of a source's sidecar; re_caption where not given."""
+    further: list[ShardSetConfig] = field(default_factory=list)
+    """Further data sets, each with sidecars of its own; all are shuffled together, and an epoch holds each sample once.
+    """
     window_samples: int = 4096
     """Samples inside which the order is shuffled; about as many are within reach of an open shard."""
     shuffle: bool = True
@@ -61,20 +64,18 @@ class DataConfig:
             raise UserError("max_pixels is out of range", found=self.max_pixels, wanted=wanted)
         if not 0.0 <= self.max_bad_share <= 1.0:
             raise UserError("max_bad_share is out of range", found=self.max_bad_share, wanted="a share in [0, 1]")
-        if unknown := sorted(set(self.sidecar_columns) - set(self.sidecars)):
-            raise UserError(
-                "sidecar_columns names no sidecar", found=unknown[0], wanted=f"one of {list(self.sidecars)}"
-            )
+        names = [shard_set.dataset_name for shard_set in self.shard_sets]
+        if repeated := [name for name in names if names.count(name) > 1]:
+            fix = "Give each a name as `dataset`: it qualifies the keys"
+            raise UserError("two data sets have one name", where="further", found=repeated[0], fix=fix)
 
     @property
-    def dataset_name(self) -> str:
-        """Return the name that qualifies the keys."""
-        return self.dataset or files.name_of(self.shards)
-
-    @property
-    def caption_sources(self) -> tuple[str, ...]:
-        """Return the caption sources that a mix can draw on."""
-        return (ORIGINAL, *(source for source in self.sidecars if source != ORIGINAL))
+    def shard_sets(self) -> tuple[ShardSetConfig, ...]:
+        """Return all data sets."""
+        first = ShardSetConfig(
+            shards=self.shards, dataset=self.dataset, sidecars=self.sidecars, sidecar_columns=self.sidecar_columns
+        )
+        return (first, *self.further)
 
 
 class SampleStream:
@@ -84,20 +85,27 @@ class SampleStream:
     and the first shard with its sidecars in full.
     """
 
-    def __init__(self, config: DataConfig, seed: int):
+    def __init__(self, config: DataConfig, seed: int, scored_source: str | None = None):
+        """`scored_source` names the sidecar whose scores samples bring along."""
         self.config = config
-        self._shards = _limited(list_shards(config.shards), config.limit_samples)
-        sizes = [size for _, size in self._shards]
+        self._scored_source = scored_source
+        sets = config.shard_sets
+        located = [(shard, one) for one in sets for shard in list_shards(one.shards)]
+        self._shards = _limited(located, config.limit_samples)
+        sizes = [size for _, _, size in self._shards]
         if not sum(sizes):
             raise UserError("shards hold no samples", where=config.shards)
-        _check_sidecars(config, [shard for shard, _ in self._shards])
-        # The first shard stands for all: a wrong column or a sidecar of other shards shows here, before any compute.
-        _OpenShard(self._shards[0][0], config).close()
+        for one in sets:
+            own = [index for index, (_, its_set, _) in enumerate(self._shards) if its_set is one]
+            check_shard_set(one, [self._shards[index][0] for index in own])
+            # The first shard stands for all: a wrong column or a sidecar of other shards shows before any compute.
+            if own:
+                self._open_shard(own[0]).close()
         self._order = EpochOrder(
             sizes, derive(seed, "order"), window_samples=config.window_samples, shuffle=config.shuffle
         )
         self._starts = list(accumulate(sizes, initial=0))
-        self._open: OrderedDict[int, _OpenShard] = OrderedDict()
+        self._open: OrderedDict[int, OpenShard] = OrderedDict()
         self._process = os.getpid()
 
     @property
@@ -129,29 +137,37 @@ class SampleStream:
     @property
     def shards(self) -> Sequence[tuple[Shard, int]]:
         """Return the shards in the order on disk, each with the number of its samples that are used."""
-        return tuple(self._shards)
+        return tuple((shard, size) for shard, _, size in self._shards)
 
     def shard_samples(self, shard_index: int) -> Iterator[Sample]:
         """Yield a shard's samples with all their captions, in the order on disk."""
-        for row_index in range(self._shards[shard_index][1]):
+        for row_index in range(self._shards[shard_index][2]):
             yield self._opened(shard_index).sample(row_index)
 
     def fingerprint(self) -> str:
         """Return a digest of the shards and sidecars, whatever folder they lie in."""
-        facts: list[object] = [self.config.dataset_name]
-        for shard, size in self._shards:
-            captions = {name: sidecar_fingerprint(folder, shard.name) for name, folder in self.config.sidecars.items()}
+        facts: list[object] = []
+        named = ""
+        for shard, shard_set, size in self._shards:
+            if shard_set.dataset_name != named:
+                named = shard_set.dataset_name
+                facts.append(named)
+            captions = {name: sidecar_fingerprint(folder, shard.name) for name, folder in shard_set.sidecars.items()}
             facts.append([shard.name, size, shard.fingerprint, captions])
         return hashlib.blake2b(json.dumps(facts, sort_keys=True).encode(), digest_size=16).hexdigest()
 
-    def _opened(self, index: int) -> "_OpenShard":
+    def _open_shard(self, index: int) -> OpenShard:
+        shard, shard_set, _ = self._shards[index]
+        return OpenShard(shard, shard_set, self._scored_source)
+
+    def _opened(self, index: int) -> OpenShard:
         if self._process != os.getpid():
             # A forked worker shares the file positions of its parent's open tars; it opens its own.
             self._open.clear()
             self._process = os.getpid()
         shard = self._open.get(index)
         if shard is None:
-            shard = self._open[index] = _OpenShard(self._shards[index][0], self.config)
+            shard = self._open[index] = self._open_shard(index)
             self._close_oldest()
         self._open.move_to_end(index)
         return shard
@@ -162,61 +178,14 @@ class SampleStream:
             self._open.popitem(last=False)[1].close()
 
 
-class _OpenShard:
-    """A shard's tar and its sidecars' captions."""
-
-    def __init__(self, shard: Shard, config: DataConfig):
-        self._reader = ShardReader(shard, config.dataset_name)
-        self._sidecars: list[tuple[str, str | Path, dict[str, SidecarRow]]] = []
-        for source, folder in config.sidecars.items():
-            column = config.sidecar_columns.get(source, RECAPTION_COLUMN)
-            rows = read_sidecar(folder, shard.name, column)
-            if rows.keys().isdisjoint(self._reader.keys):
-                raise UserError(
-                    f"sidecar of shard {shard.name} has no row for any of its samples",
-                    where=folder,
-                    fix=f"Correct data.sidecars.{source}: this one was written for other shards",
-                )
-            self._sidecars.append((source, folder, rows))
-
-    def __len__(self) -> int:
-        return len(self._reader)
-
-    def close(self) -> None:
-        self._reader.close()
-
-    def sample(self, row_index: int) -> Sample:
-        sample = self._reader.sample(row_index)
-        if not self._sidecars:
-            return sample
-        captions = dict(sample.captions)
-        for source, folder, rows in self._sidecars:
-            captions.pop(source, None)
-            caption = caption_of(rows, sample, folder)
-            if caption is not None:
-                captions[source] = caption
-        return replace(sample, captions=captions)
-
-
-def _limited(shards: Sequence[Shard], limit_samples: int | None) -> list[tuple[Shard, int]]:
-    left = sum(shard.num_samples for shard in shards) if limit_samples is None else limit_samples
+def _limited(
+    located: Sequence[tuple[Shard, ShardSetConfig]], limit_samples: int | None
+) -> list[tuple[Shard, ShardSetConfig, int]]:
+    left = sum(shard.num_samples for shard, _ in located) if limit_samples is None else limit_samples
     limited = []
-    for shard in shards:
+    for shard, shard_set in located:
         size = min(shard.num_samples, left)
         left -= size
         if size:
-            limited.append((shard, size))
+            limited.append((shard, shard_set, size))
     return limited
-
-
-def _check_sidecars(config: DataConfig, shards: Sequence[Shard]) -> None:
-    for source, folder in config.sidecars.items():
-        names = set(files.list_names(folder))
-        for shard in shards:
-            if f"{shard.name}.parquet" not in names or f"{shard.name}_stats.json" not in names:
-                raise UserError(
-                    f"sidecar of shard {shard.name} is missing or unfinished",
-                    where=folder,
-                    wanted=f"{shard.name}.parquet and {shard.name}_stats.json",
-                    fix=f"Caption the shard, or correct data.sidecars.{source}",
-                )

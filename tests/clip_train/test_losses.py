@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, logsigmoid, normalize
 
 from clip_train.contrastive import LossName, loss_of_rows
-from clip_train.losses import PairFeatures, left_out, sigmoid_rows, softmax_rows
+from clip_train.losses import Labels, PairFeatures, left_out, sigmoid_rows, softmax_rows
 from runtime.gradients import compute_gradients
 from tests.fakes import run_distributed
 from tests.runtime.toys import ToyBatch, loop_config
@@ -29,9 +29,9 @@ def features(count: int, dtype: torch.dtype = torch.float64) -> list[Tensor]:
     return [tensor.requires_grad_() for tensor in (*rows, *scalars)]
 
 
-def pairs_of(tensors: list[Tensor], identities: Tensor | None = None) -> PairFeatures:
+def pairs_of(tensors: list[Tensor], labels: Tensor | None = None) -> PairFeatures:
     images, texts, scale, bias = tensors
-    return PairFeatures(images=images, texts=texts, scale=scale, bias=bias, identities=identities)
+    return PairFeatures(images=images, texts=texts, scale=scale, bias=bias, image_labels=labels, text_labels=labels)
 
 
 def over_ranks(tensors: list[Tensor], loss: LossName, num_ranks: int) -> tuple[Tensor, list[Tensor]]:
@@ -82,15 +82,16 @@ def test_slices_change_nothing(rows_function: Callable, slice_pairs: int) -> Non
         images, texts, scale, bias = features(13)
         inputs = (images, texts, scale) if rows_function is softmax_rows else (images, texts, scale, bias)
         found = rows_function(images[3:9], *inputs[1:], first=3, slice_pairs=pairs)
-        results.append((found.total, found.by_row, found.correct, torch.autograd.grad(found.total, inputs)))
+        results.append((found.total, found.by_group, found.correct, torch.autograd.grad(found.total, inputs)))
     torch.testing.assert_close(results[0], results[1], **EXACT)
 
 
 def test_gradients_are_those_of_finite_differences() -> None:
     images, texts, scale, bias = features(5)
-    identities = torch.tensor([[1, 5], [2, 6], [1, 7], [3, 6], [4, 8]])
-    softmax = lambda *x: softmax_rows(*x, first=0, identities=identities, slice_pairs=7).total  # noqa: E731
-    sigmoid = lambda *x: sigmoid_rows(*x, first=0, identities=identities, slice_pairs=7).total  # noqa: E731
+    numbers = torch.tensor([[1, 5], [2, 6], [1, 7], [3, 6], [4, 8]])
+    labels = Labels(queries=numbers, keys=numbers)
+    softmax = lambda *x: softmax_rows(*x, first=0, labels=labels, slice_pairs=7).total  # noqa: E731
+    sigmoid = lambda *x: sigmoid_rows(*x, first=0, labels=labels, slice_pairs=7).total  # noqa: E731
     assert torch.autograd.gradcheck(softmax, (images, texts, scale))
     assert torch.autograd.gradcheck(sigmoid, (images, texts, scale, bias))
 
@@ -103,7 +104,8 @@ def test_equal_pictures_and_equal_captions_are_no_negatives_over_ranks() -> None
     out = torch.zeros(count, count, dtype=torch.bool)
     for i, j in ((7, 1), (5, 2)):
         out[i, j] = out[j, i] = True
-    assert torch.equal(left_out(identities, slice(0, count), torch.arange(count)), out)
+    labels = Labels(queries=identities, keys=identities)
+    assert torch.equal(left_out(labels, slice(0, count), torch.arange(count)[:, None]), out)
     images, texts, scale, bias = features(count)
     logits = scale * images @ texts.T
     partners = torch.arange(count)
