@@ -6,14 +6,13 @@ Each way runs in a process of its own, so that its memory is its own:
 
 import json
 import statistics
-import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from benchmarks.own_process import MIB, Clock, Took, run_way
 from benchmarks.race import spread
 from runtime.seeds import numpy_generator
 from runtime.tables import markdown_table
@@ -28,7 +27,6 @@ libraries included (the first line: a process that opens nothing). Processor sec
 the disk, and on a shared machine its turn. Records are then read in random order, as training
 reads them."""
 
-_MIB = 1 << 20
 _POOL_CONVERSATIONS = 997
 _MEAN_ROUNDS = 6.0
 _WORDS_A_TURN = 14
@@ -49,17 +47,6 @@ class Size:
 SIZES = {"full": Size(), "tiny": Size(num_records=400, num_texts=40, num_read=20)}
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Measured:
-    """What a way took, in its own process."""
-
-    seconds: float
-    processor_seconds: float
-    """Of them, those in which the process was computing: on a busy machine it waits for its turn in the others."""
-    peak_bytes: int
-    num_items: int
-
-
 def measure(size: Size, repeats: int) -> str:
     """Return the table of seconds and memory of each way."""
     with TemporaryDirectory() as folder:
@@ -67,15 +54,15 @@ def measure(size: Size, repeats: int) -> str:
         write_file(whole, size.num_records, size.num_texts)
         write_file(part, round(size.num_records * size.loaded_share), round(size.num_texts * size.loaded_share))
         cache = Path(folder) / "cache"
-        results: dict[str, list[_Measured]] = {}
+        results: dict[str, list[Took]] = {}
         for _ in range(repeats):
             for place in cache.glob("*"):
                 place.unlink()
             # The first of ours finds no cache and leaves one to the second.
             for way, name in _NAMES.items():
                 file = part if way == "load" else whole
-                results.setdefault(name, []).append(_in_process(way, file, cache, size.num_read))
-        what = f"File: {whole.stat().st_size / _MIB:.0f} MiB; for json.load {part.stat().st_size / _MIB:.0f} MiB."
+                results.setdefault(name, []).append(run_way(__name__, way, file, cache, size.num_read))
+        what = f"File: {whole.stat().st_size / MIB:.0f} MiB; for json.load {part.stat().st_size / MIB:.0f} MiB."
     rows = [_row(name, measured) for name, measured in results.items()]
     headers = ["way", "records", "seconds", "processor seconds", "records / s", "peak MiB"]
     return f"{what}\n\n{markdown_table(headers, rows)}"
@@ -109,17 +96,11 @@ def _pool() -> Iterator[str]:
         yield json.dumps(turns)
 
 
-def _in_process(way: str, file: Path, cache: Path, num_read: int) -> _Measured:
-    command = [sys.executable, "-m", "benchmarks.conversation_index", way, str(file), str(cache), str(num_read)]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
-    return _Measured(**json.loads(done.stdout))
-
-
-def _row(name: str, measured: list[_Measured]) -> list[str]:
+def _row(name: str, measured: list[Took]) -> list[str]:
     seconds, num_items = [one.seconds for one in measured], measured[0].num_items
-    times = [spread(values, "{:.2f}".format) for values in (seconds, [one.processor_seconds for one in measured])]
+    times = [spread(values, "{:.2f}".format) for values in (seconds, [one.cpu_seconds for one in measured])]
     rate = f"{num_items / statistics.median(seconds):.0f}" if num_items else ""
-    return [name, str(num_items), *times, rate, f"{max(one.peak_bytes for one in measured) / _MIB:.0f}"]
+    return [name, str(num_items), *times, rate, f"{max(one.peak_bytes for one in measured) / MIB:.0f}"]
 
 
 def _open_nothing(file: Path, cache: Path, num_read: int) -> int:
@@ -163,21 +144,8 @@ def main() -> None:
     import imagetext.conversation_index  # noqa: F401 - all ways alike, and not in the time
 
     way, file, cache, num_read = sys.argv[1:]
-    began, computed = time.perf_counter(), time.process_time()
-    num_items = _WAYS[way](Path(file), Path(cache), int(num_read))
-    measured = _Measured(
-        seconds=time.perf_counter() - began,
-        processor_seconds=time.process_time() - computed,
-        peak_bytes=_peak_bytes(),
-        num_items=num_items,
-    )
-    print(json.dumps(asdict(measured)))
-
-
-def _peak_bytes() -> int:
-    # Not getrusage: it keeps the peak of the process that started this one.
-    [line] = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM:")]
-    return int(line.split()[1]) * 1024
+    clock = Clock.now()
+    clock.tell(_WAYS[way](Path(file), Path(cache), int(num_read)))
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ Each way runs in a process of its own, so that its memory is its own: `python -m
 
 import json
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -14,6 +13,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+from benchmarks.own_process import MIB, Clock, Took, run_way
+from benchmarks.race import spread
 from runtime.tables import markdown_table
 
 if TYPE_CHECKING:
@@ -31,7 +32,6 @@ ids of 12 digits come from parquet files of 10,000 rows, at a small share of the
 those of a process that only imports the libraries, are multiplied up to the whole: an extrapolation, and a kind one,
 since looking up the rows still to do costs them nothing."""
 
-_MIB = 1 << 20
 _NUM_PENDING = 10
 _LIMITS = """\
 The bar: 5 s and 1 GB. Others who share the machine (Load, below) lengthen the seconds, not the CPU seconds."""
@@ -50,28 +50,16 @@ class Size:
 SIZES = {"full": Size(), "tiny": Size(num_shards=40, rows_per_shard=10, num_id_shards=4)}
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Measured:
-    """What a way took, in its own process."""
-
-    seconds: float
-    cpu_seconds: float
-    """Seconds of a core, which others on the machine lengthen less than they do the time."""
-    peak_bytes: int
-    num_rows: int
-    """Rows known to be done."""
-
-
 def measure(size: Size, repeats: int) -> str:
     """Return the table of seconds and memory of each way."""
     with TemporaryDirectory() as name:
         folder = Path(name)
         make_job(folder, size)
         _write_ids(folder / "ids", size)
-        results: dict[str, list[_Measured]] = {}
+        results: dict[str, list[Took]] = {}
         for _ in range(repeats):
             for way, title in _NAMES.items():
-                results.setdefault(title, []).append(_in_process(way, folder))
+                results.setdefault(title, []).append(run_way(__name__, way, folder))
     whole = size.num_shards * size.rows_per_shard
     rows = [_row(title, measured, results[_NAMES["bare"]], whole) for title, measured in results.items()]
     columns = ["way", "rows done", "seconds", "CPU seconds", "peak MiB", "seconds, extrapolated", "MiB, extrapolated"]
@@ -132,28 +120,22 @@ def _config(folder: Path) -> "RecaptionConfig":
     return RecaptionConfig(output_dir=folder / "side", model=model, shards=shards, device="cpu")
 
 
-def _in_process(way: str, folder: Path) -> _Measured:
-    command = [sys.executable, "-m", "benchmarks.resume", way, str(folder)]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
-    return _Measured(**json.loads(done.stdout.splitlines()[-1]))
-
-
-def _row(title: str, measured: list[_Measured], bare: list[_Measured], whole: int) -> list[str]:
-    seconds, num_rows = [one.seconds for one in measured], measured[0].num_rows
+def _row(title: str, measured: list[Took], bare: list[Took], whole: int) -> list[str]:
+    seconds, num_rows = [one.seconds for one in measured], measured[0].num_items
     middle, peak = statistics.median(seconds), _peak_mib(measured)
     cpu_seconds = statistics.median(one.cpu_seconds for one in measured)
-    spread = f"{middle:.2f}" if len(seconds) == 1 else f"{middle:.2f} ({min(seconds):.2f} to {max(seconds):.2f})"
-    cells = [title, f"{num_rows:,}" if num_rows else "", spread, f"{cpu_seconds:.2f}", f"{peak:.0f}"]
+    times = spread(seconds, "{:.2f}".format)
+    cells = [title, f"{num_rows:,}" if num_rows else "", times, f"{cpu_seconds:.2f}", f"{peak:.0f}"]
     if not num_rows or title not in _EXTRAPOLATED:
         return [*cells, "", ""]
-    times = whole / num_rows
+    scale = whole / num_rows
     bare_seconds, bare_peak = statistics.median(one.seconds for one in bare), _peak_mib(bare)
-    scaled_seconds = bare_seconds + (middle - bare_seconds) * times
-    return [*cells, f"{scaled_seconds:,.0f}", f"{bare_peak + (peak - bare_peak) * times:,.0f}"]
+    scaled_seconds = bare_seconds + (middle - bare_seconds) * scale
+    return [*cells, f"{scaled_seconds:,.0f}", f"{bare_peak + (peak - bare_peak) * scale:,.0f}"]
 
 
-def _peak_mib(measured: list[_Measured]) -> float:
-    return max(one.peak_bytes for one in measured) / _MIB
+def _peak_mib(measured: list[Took]) -> float:
+    return max(one.peak_bytes for one in measured) / MIB
 
 
 def _import_libraries(folder: Path) -> int:
@@ -217,20 +199,9 @@ _EXTRAPOLATED = (_NAMES["set"], _NAMES["array"])
 
 def main() -> None:
     """Go one way through the work and print what it took."""
-    began = time.perf_counter()
+    clock = Clock(wall=time.perf_counter(), cpu=0.0)
     way, folder = sys.argv[1:]
-    num_rows = _WAYS[way](Path(folder))
-    seconds = time.perf_counter() - began
-    cpu_seconds = time.process_time()
-    print(
-        json.dumps({"seconds": seconds, "cpu_seconds": cpu_seconds, "peak_bytes": _peak_bytes(), "num_rows": num_rows})
-    )
-
-
-def _peak_bytes() -> int:
-    # Not getrusage: it keeps the peak of the process that started this one.
-    [line] = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM:")]
-    return int(line.split()[1]) * 1024
+    clock.tell(_WAYS[way](Path(folder)))
 
 
 if __name__ == "__main__":
