@@ -31,6 +31,8 @@ class FinetuneConfig:
     """Tokens that a caption may have in this stage; null keeps the first stage's. Text positions keep their places."""
     mix: CaptionMixConfig | None = None
     """Which captions images have in this stage; null keeps the first stage's, at the share its schedule ends with."""
+    decode_min_side_px: int | None = None
+    """`data.decode_min_side_px` of this stage; null decodes JPEGs whole, whatever the first stage does."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,6 +131,7 @@ class ClipTrainConfig:
             image_size_px=stage.image_size_px,
             crop_area_min=stage.crop_area_min,
             context_length=stage.context_length or self.context_length,
+            data=replace(self.data, decode_min_side_px=stage.decode_min_side_px),
             loop=stage.loop,
             mix=stage.mix or _final_mix(self.mix),
             # Another order, other captions and crops than the first stage's first epoch.

@@ -129,7 +129,8 @@ class BatchMaker:
         if kept is not None:
             return kept
         sample = self.stream.read(location)
-        pixels = np.asarray(decode(sample.image, self.stream.config.max_pixels))
+        config = self.stream.config
+        pixels = np.asarray(decode(sample.image, config.max_pixels, config.decode_min_side_px))
         decoded = _Decoded(sample.qualified_key, sample.captions, sample.scores, _image_id(sample), pixels)
         if pixels.nbytes <= self._bytes_left:
             self._bytes_left -= pixels.nbytes

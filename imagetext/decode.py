@@ -26,10 +26,12 @@ class DecodeError(ValueError):
         return DecodeError, (self.reason, self.detail)
 
 
-def decode(data: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
+def decode(data: bytes, max_pixels: int = MAX_PIXELS, min_side_px: int | None = None) -> Image.Image:
     """Return the RGB image in `data`, turned upright by its EXIF orientation; of an animation, the first frame.
 
-    Transparency is laid over white, 16-bit samples are scaled to 8 bit, CMYK and palettes are converted.
+    Transparency is laid over white, 16-bit samples are scaled to 8 bit, CMYK and palettes are converted. With
+    `min_side_px` a JPEG comes out at 1/8, 1/4 or 1/2 of its size, the smallest of them whose shorter side still has so
+    many pixels: its decoder leaves the rest undone, which is not what resizing the whole would give.
 
     Raises:
         DecodeError: "empty", "not_an_image", "too_many_pixels", "too_elongated", "truncated", "unsupported_mode" or
@@ -39,6 +41,8 @@ def decode(data: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
         raise DecodeError("empty")
     try:
         image = _open(data, max_pixels)
+        if min_side_px is not None:
+            image.draft(None, (min_side_px, min_side_px))
         image.load()
         return _to_rgb(_upright(image))
     except DecodeError:

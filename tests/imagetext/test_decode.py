@@ -133,6 +133,34 @@ def test_an_elongated_picture_is_refused_before_it_is_made_a_square(turned: bool
     assert reason(encoded(Image.new("RGB", (10, 1001) if turned else (1001, 10)), "PNG")) == "too_elongated"
 
 
+@pytest.mark.parametrize(
+    ("min_side_px", "expected"),
+    [
+        (None, (160, 96)),
+        (97, (160, 96)),
+        (96, (160, 96)),
+        (48, (80, 48)),
+        (25, (80, 48)),
+        (24, (40, 24)),
+        (5, (20, 12)),
+    ],
+)
+def test_a_jpeg_is_decoded_no_larger_than_asked_for(min_side_px: int | None, expected: tuple[int, int]) -> None:
+    data = encoded(picture(3, 160, 96), quality=95)
+    reduced, again = (decode(data, min_side_px=min_side_px) for _ in range(2))
+    assert reduced.size == expected and reduced.tobytes() == again.tobytes()
+    resized = decode(data).resize(expected, Image.Resampling.BOX)
+    # A smooth picture: the decoder's own reduction is its mean, but for rounding.
+    assert np.abs(np.asarray(reduced, dtype=float) - np.asarray(resized, dtype=float)).max() < 6
+
+
+def test_other_formats_are_decoded_whole_and_turned_pictures_turned() -> None:
+    assert decode(encoded(picture(3, 160, 96), "PNG"), min_side_px=20).size == (160, 96)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    assert decode(encoded(picture(3, 160, 96), exif=exif), min_side_px=48).size == (48, 80)
+
+
 def test_error_survives_pickling() -> None:
     error = pickle.loads(pickle.dumps(DecodeError("truncated", "half")))
     assert (error.reason, str(error)) == ("truncated", "truncated: half")

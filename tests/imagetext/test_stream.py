@@ -115,6 +115,7 @@ def test_config_reads_from_flags(folder: Path) -> None:
         ({"num_workers": -1}, "num_workers is out of range"),
         ({"max_pixels": 178_956_971}, "max_pixels is out of range: found 178956971, wanted at most 178956970"),
         ({"max_bad_share": 2.0}, "max_bad_share is out of range"),
+        ({"decode_min_side_px": 0}, "decode_min_side_px is out of range: found 0, wanted at least 1"),
         ({"sidecar_columns": {"recaption": "x"}}, "sidecar_columns names no sidecar: found recaption"),
     ],
 )
