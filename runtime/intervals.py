@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -59,11 +60,9 @@ def share_of_items(parts: Float[np.ndarray, " items"], wholes: Float[np.ndarray,
 
 def share_interval(count: int, total: int) -> Interval:
     """Return count / total of independent trials, with Wilson's interval, which is never empty; NaN without trials."""
-    from scipy.stats import norm
-
     if total <= 0:
         return Interval(float("nan"), float("nan"), float("nan"))
-    z, share = float(norm.ppf((1.0 + COVERAGE) / 2.0)), count / total
+    z, share = NormalDist().inv_cdf((1.0 + COVERAGE) / 2.0), count / total
     middle = (share + z**2 / (2 * total)) / (1 + z**2 / total)
     margin = z / (1 + z**2 / total) * float(np.sqrt(share * (1 - share) / total + z**2 / (4 * total**2)))
     return Interval(share, max(0.0, middle - margin), min(1.0, middle + margin))

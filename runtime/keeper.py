@@ -75,6 +75,7 @@ class Keeper:
     def _restore(self, training: Training, state: dict[str, Any]) -> None:
         training.engine.load_optimizer_state(state["optimizer"])
         training.window.load_state_dict(state["window"])
+        training.guard.load_state_dict(state["guard"])
         if training.ema is not None:
             training.ema.load_state_dict(state["ema"])
         if isinstance(self._source, CountingSource) and is_main_process():
@@ -129,4 +130,5 @@ def _state(training: Training) -> dict[str, Any]:
         **whole,
         "ema": None if training.ema is None else training.ema.state_dict(),
         "window": training.window.state_dict(),
+        "guard": training.guard.state_dict(),
     }

@@ -93,7 +93,7 @@ def fit(  # noqa: PLR0913 (the whole of what training needs, each named at the c
             found.update(on_update(update, training.engine.model, training.ema))
         return found
 
-    with Recorder(run, config, training, start, flops_per_sample, workload) as recorder, StopSignal() as stop:
+    with Recorder(run, config, training, start, flops_per_sample, workload, source) as recorder, StopSignal() as stop:
         updates = source.updates(start, rank=training.engine.rank, world_size=training.engine.world_size)
         for step in range(start, config.num_updates):
             microbatches = recorder.timed_next(updates)

@@ -37,8 +37,12 @@ class LoopConfig:
     """Gradients with a larger global norm are scaled down to it; null leaves them alone."""
     max_loss: float | None = None
     """Loss above which an update is refused like one whose loss is not finite; null sets no limit."""
+    max_loss_ratio: float | None = None
+    """Multiple of the loss that was usual in the last twenty updates or so, above which an update is refused too; null
+    sets no limit.
+    """
     max_refused_updates: int = 0
-    """Updates that a run goes on without, because loss or gradient is not finite or the loss above its limit; at the
+    """Updates that a run goes on without, because loss or gradient is not finite or the loss above a limit; at the
     next one it stops. refused_updates.jsonl names their samples.
     """
     precision: Literal["fp32", "bf16"] = "fp32"
@@ -92,6 +96,8 @@ class LoopConfig:
             _require("max_grad_norm", self.max_grad_norm, self.max_grad_norm > 0, "more than 0, or null")
         if self.max_loss is not None:
             _require("max_loss", self.max_loss, self.max_loss > 0, "more than 0, or null")
+        if self.max_loss_ratio is not None:
+            _require("max_loss_ratio", self.max_loss_ratio, self.max_loss_ratio > 1, "more than 1, or null")
         _require("max_refused_updates", self.max_refused_updates, self.max_refused_updates >= 0, "0 or more")
         if self.ema_decay is not None:
             _require("ema_decay", self.ema_decay, 0 < self.ema_decay < 1, "between 0 and 1, or null")

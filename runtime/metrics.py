@@ -6,6 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from runtime.atomic import write_text
+from runtime.intervals import share_interval
+
+SHARE = "share/"
+"""Begins the names of sums that count those of a kind among all."""
 
 
 class Window:
@@ -50,9 +54,19 @@ class Window:
             return {**refused}
         averages: dict[str, int | float] = {name: value / self._count for name, value in self._sums.items()}
         averages |= {name: value / number for name, (value, number) in self._shares.items() if number}
+        averages |= self._intervals()
         averages["grad_norm"] = self._grad_norms / self._updates
         self._open()
         return averages | refused
+
+    def _intervals(self) -> dict[str, float]:
+        """Return the bounds within which the shares lie that the window's samples were drawn by."""
+        bounds: dict[str, float] = {}
+        for name, (value, number) in self._shares.items():
+            if name.startswith(SHARE) and number:
+                interval, kind = share_interval(round(value), round(number)), name.removeprefix(SHARE)
+                bounds |= {f"share_low/{kind}": interval.low, f"share_high/{kind}": interval.high}
+        return bounds
 
     def state_dict(self) -> dict[str, Any]:
         """Return the open window as plain types."""

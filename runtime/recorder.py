@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, TypeVar
@@ -16,6 +17,7 @@ from runtime.loop_config import LoopConfig
 from runtime.metrics import JsonLines
 from runtime.progress import Progress
 from runtime.run import METRICS_FILE, SPEED_FILE, Run
+from runtime.source import BatchSource, SkippingSource
 from runtime.training import Training
 from runtime.wandb_writer import WandbWriter
 
@@ -41,7 +43,9 @@ class Recorder:
         start: int,
         flops_per_sample: int | float | None,
         workload: Workload | None = None,
+        source: BatchSource | None = None,
     ):
+        self._source = source
         self._run, self._config, self._training, self._start = run, config, training, start
         self._writes = is_main_process()
         self._metrics = JsonLines(run.folder / METRICS_FILE)
@@ -114,7 +118,7 @@ class Recorder:
         if update % self._config.log_every_updates and update != self._config.num_updates:
             return
         averages = self._training.window.close()
-        facts = {"update": update, "samples": update * self._config.batch_size, **averages}
+        facts = {"update": update, "samples": update * self._config.batch_size, **averages, **self._skipped_of_all()}
         self._write(self._metrics, {**facts, "learning_rate": self._training.learning_rate(update - 1)})
         speed = self._measure_speed(update)
         self._write(self._speed, {"update": update, **speed})
@@ -166,6 +170,15 @@ class Recorder:
         mine = torch.tensor([self._amounts[name] for name in names], dtype=torch.float64, device=engine.device)
         self._amounts.clear()
         return dict(zip(names, engine.sum_over_ranks(mine).tolist())) if names else {}
+
+    def _skipped_of_all(self) -> dict[str, int]:
+        """Return the samples that all ranks have left out since the run began, by reason."""
+        if not isinstance(self._source, SkippingSource):
+            return {}
+        counts = sum(
+            (Counter(each) for each in self._training.engine.gather_objects(self._source.skipped())), Counter()
+        )
+        return {f"skipped/{reason}": count for reason, count in sorted(counts.items())}
 
     def _report(self, update: int, loss: float, speed: Mapping[str, int | float]) -> None:
         done = update == self._config.num_updates

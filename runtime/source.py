@@ -37,3 +37,11 @@ class CountingSource(BatchSource, Protocol):
 
         The main process gets what all ranks had counted, whatever their number was; the others are not asked.
         """
+
+
+@runtime_checkable
+class SkippingSource(BatchSource, Protocol):
+    """A source that leaves bad samples out and counts them."""
+
+    def skipped(self) -> Mapping[str, int]:
+        """Return how many samples were left out so far, by reason; what `load_state_dict` brought is part of it."""

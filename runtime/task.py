@@ -18,7 +18,8 @@ class LossSum:
     """Detached 0-dim sums over the same count; the loop divides them by it too."""
     shares: Mapping[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
     """Detached 0-dim sums, each with a count of its own to be divided by (a loss of some of the samples). Alike in name
-    and number in every batch; a count of zero leaves the name out of that line.
+    and number in every batch; a count of zero leaves the name out of that line. One called `share/...` says how many of
+    the count are of a kind, and is logged with its 95 % interval, `share_low/...` and `share_high/...`.
     """
 
 

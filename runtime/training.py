@@ -12,6 +12,7 @@ from runtime.engine import Engine
 from runtime.errors import NonFiniteError
 from runtime.gradients import UpdateSums, compute_gradients
 from runtime.loop_config import LoopConfig
+from runtime.loss_guard import LossGuard
 from runtime.metrics import Window
 from runtime.schedules import SCHEDULES
 from runtime.task import CoupledTask, Task
@@ -34,6 +35,7 @@ class Training:
         self.engine = Engine(task, model, config, multipliers)
         self.ema = None if config.ema_decay is None else Ema(model, config.ema_decay)
         self.window = Window()
+        self.guard = LossGuard(config)
 
     def learning_rate(self, step: int) -> float:
         """Return the learning rate of an update, before its group's multiplier."""
@@ -54,7 +56,7 @@ class Training:
             self.engine, self._task, microbatches, seed=self._seed, step=step, batch_size=self._config.batch_size
         )
         stopping, values, shares, grad_norm = self._read(sums, self.engine.gradient_norm(), stop)
-        good = self._is_bearable(values["loss"] / sums.count)
+        good = self.guard.allows(values["loss"] / sums.count)
         if good and (grad_norm is None or math.isfinite(grad_norm)):
             grad_norm = self.engine.step(self.learning_rate(step), grad_norm)
         if grad_norm is None or not (good and math.isfinite(grad_norm)):
@@ -62,12 +64,9 @@ class Training:
             self._refuse(step, microbatches, sums, values["loss"] / sums.count, grad_norm)
         if self.ema is not None:
             self.ema.update()
+        self.guard.learn(values["loss"] / sums.count)
         self.window.add(values, sums.count, grad_norm, shares)
         return stopping
-
-    def _is_bearable(self, loss: float) -> bool:
-        limit = math.inf if self._config.max_loss is None else self._config.max_loss
-        return math.isfinite(loss) and loss <= limit
 
     def _kept_buffers(self) -> list[tuple[Tensor, Tensor]]:
         """Return the model's buffers with copies of them where a run may go on: batch statistics move in a pass."""
@@ -111,7 +110,7 @@ class Training:
         shown = ", ".join(str(key) for key in keys[:_MAX_KEYS_SHOWN])
         norm = "not computed" if grad_norm is None else f"{grad_norm:g}"
         is_finite = math.isfinite(loss) and (grad_norm is None or math.isfinite(grad_norm))
-        what = f"found a loss above {self._config.max_loss:g}" if is_finite else "found a value that is not finite"
+        what = f"found a loss above {self.guard.limit:g}" if is_finite else "found a value that is not finite"
         raise NonFiniteError(
             f"step {step}: loss {loss:g}, gradient norm {norm}: {what}; "
             f"the update was not taken. Samples: {shown}{more}",

@@ -18,6 +18,18 @@ def test_window_divides_sums_by_counts():
     assert window.state_dict() == Window().state_dict()
 
 
+def test_shares_come_with_wilsons_interval():
+    window = Window()
+    for count in (3.0, 5.0):
+        window.add({"loss": 1.0}, 10, grad_norm=1.0, shares={"share/red": (count, 10.0), "loss/red": (4.0, count)})
+    window.add({"loss": 1.0}, 10, grad_norm=1.0, shares={"share/none": (0.0, 0.0)})
+    found = window.close()
+    # Newcombe 1998, Statistics in Medicine 17, equation 3, of 8 in 20.
+    assert found["share/red"] == 0.4 and found["loss/red"] == 1.0
+    assert abs(found["share_low/red"] - 0.2188) < 1e-4 and abs(found["share_high/red"] - 0.6134) < 1e-4
+    assert not [name for name in found if "none" in name or name.startswith("share_low/loss")]
+
+
 def test_json_lines_forget_half_lines_and_what_came_after(tmp_path):
     lines = JsonLines(tmp_path / "sub" / "metrics.jsonl")
     assert list(lines.rows()) == []

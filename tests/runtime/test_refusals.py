@@ -1,10 +1,13 @@
 """Runs that go on without a bad update, up to a declared number."""
 
+import math
+
 import pytest
 import torch
 
 from runtime.errors import NonFiniteError, UserError
 from runtime.loop_config import LoopConfig
+from runtime.loss_guard import LossGuard
 from runtime.metrics import JsonLines
 from runtime.training import Training
 from tests.runtime.toys import TASKS, ToyModel, ToySource, loop_config, train
@@ -85,7 +88,55 @@ def test_an_exploding_loss_is_refused():
     assert one.value.loss > 1e-3 and len(one.value.keys) == 8
 
 
-@pytest.mark.parametrize(("name", "value"), [("max_loss", 0.0), ("max_refused_updates", -1)])
+@pytest.mark.parametrize(("name", "value"), [("max_loss", 0.0), ("max_loss_ratio", 1.0), ("max_refused_updates", -1)])
 def test_wrong_limits_are_refused(name, value):
     with pytest.raises(UserError, match=rf"{name}: out of range: found {value}"):
         LoopConfig(num_updates=1, batch_size=1, learning_rate=1.0, **{name: value})
+
+
+def exploded(config_changes, losses):
+    """Return which of some losses a guard lets pass, each learnt from when it does."""
+    guard, passed = LossGuard(loop_config(**config_changes)), []
+    for loss in losses:
+        passed.append(guard.allows(loss))
+        if passed[-1]:
+            guard.learn(loss)
+    return passed
+
+
+def test_what_explodes_is_measured_by_what_was_usual():
+    assert exploded({"max_loss_ratio": 2.0}, [4.0, 7.9, 9.0, 4.0, 1e9]) == [True, True, False, True, False]
+    assert exploded({"max_loss_ratio": 2.0, "max_loss": 5.0}, [4.0, 7.9, 5.0]) == [True, False, True]
+    assert exploded({}, [4.0, 1e30, math.inf]) == [True, True, False]
+
+
+class ExplodingSource(ToySource):
+    """The batch of update 5 is a thousand times as large as others."""
+
+    def batch(self, positions):
+        batch = super().batch(positions)
+        if 32 in positions:
+            batch.rows.mul_(1000)
+        return batch
+
+
+def test_an_exploding_update_is_refused_and_what_was_usual_outlives_a_restart(tmp_path):
+    changes = {"max_loss_ratio": 20.0, "max_refused_updates": 1, "checkpoint_every_updates": 2}
+    whole = train("token", tmp_path / "whole", source=ExplodingSource(8, None), **changes)
+    rows = list(JsonLines(tmp_path / "whole" / "refused_updates.jsonl").rows())
+    assert [row["update"] for row in rows] == [5] and len(rows[0]["keys"]) == 8
+    assert float(rows[0]["loss"]) > 20
+
+    class Stopped(ExplodingSource):
+        def batch(self, positions):
+            if 32 in positions:
+                raise KeyboardInterrupt
+            return super().batch(positions)
+
+    with pytest.raises(KeyboardInterrupt):
+        train("token", tmp_path / "stopped", source=Stopped(8, None), **changes)
+    continued = train("token", tmp_path / "stopped", source=ExplodingSource(8, None), **changes)
+    assert continued.metrics == whole.metrics and whole.metrics["refused_updates"] == 1
+    torch.testing.assert_close(dict(continued.model.state_dict()), dict(whole.model.state_dict()), rtol=0, atol=0)
+    with pytest.raises(NonFiniteError, match=r"step 4: loss .*: found a loss above .*; the update was not taken"):
+        train("token", tmp_path / "none", source=ExplodingSource(8, None), **{**changes, "max_refused_updates": 0})
