@@ -138,7 +138,7 @@ def build_source(config: ClipTrainConfig, tokenizer: TextTokenizer) -> MixedLoad
     return MixedLoader(
         data=config.data,
         mix=config.mix,
-        transform=crop,
+        pictures=crop,
         tokenizer=tokenizer,
         seed=config.seed,
         batch_size=config.loop.batch_size,

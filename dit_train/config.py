@@ -36,7 +36,11 @@ class DitTrainConfig:
     qk_norm: bool = False
     """Normalise queries and keys of both attentions."""
     image_size_px: int = 48
-    """Side of the square images that are drawn, in pixel space."""
+    """Side of the square images that are drawn."""
+    vae: Path | None = None
+    """Folder of a diffusers AutoencoderKL, whose latents are then drawn; null draws pixels."""
+    latents: Path | None = None
+    """Folder that `python -m dit_train.encode` wrote with that autoencoder; required with `vae`."""
     flip: bool = False
     """Mirror half of the images, as DiT does; wrong where captions say left and right."""
     caption_dropout: float = 0.1
@@ -66,6 +70,7 @@ class DitTrainConfig:
         check_mix(self.mix, self.data)
         if self.mix.also:
             raise UserError("an image is drawn from one caption", where="mix.also", found=self.mix.also, wanted="none")
+        self._check_latents()
         patch_size = SIZES[self.model].patch_size
         if self.image_size_px <= 0 or self.image_size_px % patch_size:
             wanted = f"a positive multiple of the model's patch size, {patch_size}"
@@ -87,6 +92,19 @@ class DitTrainConfig:
         if self.loop.ema_decay is None:
             fix = "Set it, 0.999 for example: the averaged weights are what is published."
             raise UserError("no moving average", where="loop.ema_decay", found=None, wanted="a decay", fix=fix)
+
+    def _check_latents(self) -> None:
+        """Refuse an autoencoder without latents, latents without their autoencoder, and latents of several sets."""
+        if (self.vae is None) != (self.latents is None):
+            name, other = ("latents", "vae") if self.latents is None else ("vae", "latents")
+            fix = "Encode the shards with `python -m dit_train.encode`, and give both"
+            raise UserError(
+                "half of what latents need", where=name, found=None, wanted=f"a folder, as {other}", fix=fix
+            )
+        if self.latents is not None and self.data.further:
+            raise UserError(
+                "latents are of one data set", where="data.further", found=len(self.data.further), wanted="none"
+            )
 
     def _check_objective(self) -> None:
         """Refuse fields that the path from image to noise knows nothing of."""

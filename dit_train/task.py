@@ -7,7 +7,9 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from dit_train.autoencoder import draw_latents
 from dit_train.condition import TextCondition
+from dit_train.latent_contract import LatentContract
 from dit_train.objectives import Objective
 from dit_train.text_encoder import FrozenTextEncoder
 from imagetext.loader import ImageTextBatch
@@ -24,6 +26,8 @@ class Draws:
     noise: Float[Tensor, "draw channel height width"]
     levels: Float[Tensor, " draw"]
     drops: Bool[Tensor, " image"]
+    posterior: Float[Tensor, "image channel height width"] | None = None
+    """Noise of the latents themselves, where pictures are the moments of a posterior."""
 
 
 class DiffusionTask:
@@ -37,8 +41,12 @@ class DiffusionTask:
         objective: Objective,
         draws_per_image: int,
         sources: Sequence[str],
+        contract: LatentContract | None = None,
     ) -> None:
-        """`sources` are the caption sources whose losses are logged apart."""
+        """`sources` are the caption sources whose losses are logged apart; pictures under a `contract` are latents'
+        moments, else bytes.
+        """
+        self._contract = contract
         self._text_encoder = text_encoder
         self._caption_dropout = caption_dropout
         self._objective = objective
@@ -56,7 +64,7 @@ class DiffusionTask:
             return LossSum(total=torch.stack([parameter.sum() for parameter in model.parameters()]).sum() * 0)
         copies = self._draws_per_image
         draws = self.draw(batch.images.shape, generator)
-        x = to_unit_range(batch.images).repeat(copies, 1, 1, 1)
+        x = self._clean(batch.images, draws).repeat(copies, 1, 1, 1)
         condition = self._encode(batch, draws.drops)
         losses = self._objective.loss(model, x, draws.noise.to(x.device), draws.levels.to(x.device), condition)
         metrics = self._split(losses.detach(), batch.sources * copies, draws)
@@ -65,13 +73,29 @@ class DiffusionTask:
     def draw(self, shape: torch.Size, generator: torch.Generator) -> Draws:
         """Draw noise, levels and dropped captions, in this order, for images of a shape.
 
-        Noise and levels come for all images once, then for all of them again, `draws_per_image` times.
+        Noise and levels come for all images once, then for all of them again, `draws_per_image` times. Of latents'
+        moments, which are twice as many as latents, the posterior's noise is drawn last, once an image.
         """
         num_draws = shape[0] * self._draws_per_image
-        noise = torch.randn((num_draws, *shape[1:]), generator=generator, device=generator.device)
+        picture = shape[1:] if self._contract is None else (shape[1] // 2, *shape[2:])
+        noise = torch.randn((num_draws, *picture), generator=generator, device=generator.device)
         levels = self._objective.draw_levels(generator, num_draws)
         lots = torch.rand(shape[0], generator=generator, device=generator.device)
-        return Draws(noise, levels, lots < self._caption_dropout)
+        posterior = None
+        if self._contract is not None:
+            posterior = torch.randn((shape[0], *picture), generator=generator, device=generator.device)
+        return Draws(noise, levels, lots < self._caption_dropout, posterior)
+
+    def _clean(self, pictures: Tensor, draws: Draws) -> Float[Tensor, "image channel height width"]:
+        """Return what is to be denoised: images in [-1, 1], or a draw from the latents' posterior."""
+        if self._contract is None or draws.posterior is None:
+            return to_unit_range(pictures)
+        return draw_latents(
+            pictures,
+            draws.posterior.to(pictures.device),
+            scaling_factor=self._contract.scaling_factor,
+            shift_factor=self._contract.shift_factor,
+        )
 
     def _encode(self, batch: ImageTextBatch, drops: Bool[Tensor, " batch"]) -> TextCondition:
         """Encode the captions, the empty prompt in place of dropped ones."""

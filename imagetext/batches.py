@@ -15,6 +15,7 @@ from imagetext.decode import DecodeError, decode
 from imagetext.mix import CaptionMix, Choice
 from imagetext.order import Location
 from imagetext.samples import CaptionScores, Sample
+from imagetext.stored_pictures import StoredPictures
 from imagetext.stream import SampleStream
 from imagetext.token_cache import CachedTokenizer
 from imagetext.tokenizers import TextTokenizer
@@ -87,18 +88,28 @@ class BatchMaker:
     """Make microbatches; holds what may be kept between them (open shards, decoded images, token ids)."""
 
     def __init__(
-        self, stream: SampleStream, mix: CaptionMix, transform: Transform, tokenizer: TextTokenizer, seed: int
+        self,
+        stream: SampleStream,
+        mix: CaptionMix,
+        pictures: Transform | StoredPictures,
+        tokenizer: TextTokenizer,
+        seed: int,
     ):
+        """`pictures` transforms decoded images, or holds what was made of them ahead."""
         self.stream = stream
         self._mix = mix
-        self._transform = transform
+        self._pictures = pictures
         self._tokenizer = CachedTokenizer(tokenizer)
         self._seed = seed
         self._decoded: dict[int, _Decoded] = {}
         config = stream.config
         self._bytes_left = config.cache_mib * _MIB // max(1, config.num_workers)
         # A blank image shows the shape of an empty batch, and whether the transform does what it should.
-        self._blank = transform(Image.new("RGB", (64, 48)), numpy_generator(seed, "blank"))
+        self._blank = (
+            pictures.blank()
+            if isinstance(pictures, StoredPictures)
+            else pictures(Image.new("RGB", (64, 48)), numpy_generator(seed, "blank"))
+        )
 
     def make(self, positions: Sequence[int]) -> tuple[ImageTextBatch, list[Served]]:
         """Return the batch of some positions, and what became of each of them."""
@@ -109,19 +120,30 @@ class BatchMaker:
             try:
                 drawn.append(self._draw(location, position))
             except DecodeError as error:
-                key = self.stream.read(location).qualified_key
+                key = self.stream.read(location, with_image=False).qualified_key
                 ordinal = self.stream.ordinal(location)
                 skipped.append(Served(position=position, ordinal=ordinal, key=key, skipped=error.reason))
         batch = self._batch(drawn)
         return batch, [*self._served(drawn, batch), *skipped]
 
     def _draw(self, location: Location, position: int) -> _Drawn:
-        decoded = self._decode(location)
+        decoded, pixels = self._picture(location)
         choices = self._mix.choose_all(decoded.captions, decoded.key, location.epoch, position, decoded.scores)
         is_unscored = self._mix.config.scored_source is not None and decoded.scores is None
-        generator = numpy_generator(self._seed, "transform", location.epoch, decoded.key)
-        pixels = self._transform(Image.fromarray(decoded.pixels), generator)
         return _Drawn(location, position, decoded.key, choices, is_unscored, decoded.image_id, pixels)
+
+    def _picture(self, location: Location) -> tuple[_Decoded, np.ndarray]:
+        """Return a sample and the picture that a batch holds of it."""
+        if not isinstance(self._pictures, StoredPictures):
+            decoded = self._decode(location)
+            return decoded, self._pictures(Image.fromarray(decoded.pixels), self._generator(location, decoded.key))
+        sample = self.stream.read(location, with_image=False)
+        generator = self._generator(location, sample.qualified_key)
+        pixels = self._pictures.read(sample, location.row_index, generator)
+        return _Decoded(sample.qualified_key, sample.captions, sample.scores, _image_id(sample), pixels), pixels
+
+    def _generator(self, location: Location, key: str) -> np.random.Generator:
+        return numpy_generator(self._seed, "transform", location.epoch, key)
 
     def _decode(self, location: Location) -> _Decoded:
         ordinal = self.stream.ordinal(location)
@@ -143,7 +165,9 @@ class BatchMaker:
         return ImageTextBatch(
             keys=tuple(one.key for one in drawn),
             positions=tuple(one.position for one in drawn),
-            images=torch.from_numpy(pixels),
+            images=self._pictures.stacked(pixels)
+            if isinstance(self._pictures, StoredPictures)
+            else torch.from_numpy(pixels),
             token_ids=first.token_ids,
             token_lengths=first.token_lengths,
             truncated=first.truncated,
@@ -194,6 +218,7 @@ def _served_caption(choice: Choice, num_tokens: int, truncated: bool) -> ServedC
 
 
 def _image_id(sample: Sample) -> int:
-    # The recorded digest is the download's: a picture that was fetched twice may have been encoded anew.
-    digest = sample.sha256 or hashlib.blake2b(sample.image, digest_size=8).hexdigest()
-    return derive(digest)
+    # The recorded digest is the download's: a picture that was fetched twice may have been encoded anew. Where images
+    # are not read, each sample without one stands for itself.
+    own = hashlib.blake2b(sample.image, digest_size=8).hexdigest() if sample.image else sample.qualified_key
+    return derive(sample.sha256 or own)

@@ -1,5 +1,6 @@
 """Batches of images and chosen captions for training, the same for any number of ranks and workers."""
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import count
 from typing import Any
@@ -8,6 +9,7 @@ from imagetext.audit import Audit
 from imagetext.batches import BatchMaker, CaptionGroup, ImageTextBatch, Transform
 from imagetext.mix import CaptionMix, CaptionMixConfig
 from imagetext.mix_check import check_mix
+from imagetext.stored_pictures import StoredPictures
 from imagetext.stream import DataConfig, SampleStream
 from imagetext.tokenizers import TextTokenizer
 from imagetext.work_ahead import work_ahead
@@ -30,7 +32,7 @@ class MixedLoader:
         self,
         data: DataConfig,
         mix: CaptionMixConfig,
-        transform: Transform,
+        pictures: Transform | StoredPictures,
         tokenizer: TextTokenizer,
         seed: int,
         batch_size: int,
@@ -38,10 +40,11 @@ class MixedLoader:
     ):
         check_mix(mix, data)
         self._config = data
+        self._pictures = pictures
         self._batch_size = batch_size
         self._microbatch_size = microbatch_size
         self.stream = SampleStream(data, seed, scored_source=mix.scored_source)
-        self._maker = BatchMaker(self.stream, CaptionMix(mix, seed, batch_size), transform, tokenizer, seed)
+        self._maker = BatchMaker(self.stream, CaptionMix(mix, seed, batch_size), pictures, tokenizer, seed)
         self._audit = Audit(num_samples=self.stream.num_samples)
 
     @property
@@ -68,8 +71,11 @@ class MixedLoader:
             yield microbatches
 
     def fingerprint(self) -> str:
-        """Return the digest of shards and sidecars."""
-        return self.stream.fingerprint()
+        """Return the digest of shards and sidecars, and of the pictures where those were made ahead."""
+        own = self.stream.fingerprint()
+        if not isinstance(self._pictures, StoredPictures):
+            return own
+        return hashlib.blake2b(f"{own} {self._pictures.fingerprint()}".encode(), digest_size=16).hexdigest()
 
     def audit(self) -> dict[str, object]:
         """Return what was served: counts, realised shares, lengths, truncation and the fingerprint of the keys.

@@ -72,9 +72,9 @@ class OpenShard:
         """Close the tar."""
         self._reader.close()
 
-    def sample(self, row_index: int) -> Sample:
-        """Return a sample with all its captions."""
-        sample = self._reader.sample(row_index)
+    def sample(self, row_index: int, *, with_image: bool = True) -> Sample:
+        """Return a sample with all its captions, and with its image or an empty one."""
+        sample = self._reader.sample(row_index, with_image=with_image)
         if not self._sidecars:
             return sample
         captions = dict(sample.captions)

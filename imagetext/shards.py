@@ -180,8 +180,8 @@ class ShardReader:
         """Return where each sample's files lie in the tar, in its order."""
         return self._members
 
-    def sample(self, index: int) -> Sample:
-        """Return the sample at `index` of the tar."""
+    def sample(self, index: int, *, with_image: bool = True) -> Sample:
+        """Return the sample at `index` of the tar; without its image, that is empty and its bytes are not read."""
         member = self._members[index]
         metadata = self._metadata(member)
         caption = self._part(member, "txt")
@@ -190,7 +190,7 @@ class ShardReader:
             key=member.key,
             dataset=self._dataset,
             shard=self.shard.name,
-            image=self._image(member),
+            image=self._image(member) if with_image else b"",
             captions=captions,
             uid=_text(metadata.get("uid")),
             url=_text(metadata.get("url")),

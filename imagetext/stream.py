@@ -137,9 +137,9 @@ class SampleStream:
         location = self.locate(position)
         return self.read(location), location.epoch
 
-    def read(self, location: Location) -> Sample:
-        """Return the sample at a location."""
-        return self._opened(location.shard_index).sample(location.row_index)
+    def read(self, location: Location, *, with_image: bool = True) -> Sample:
+        """Return the sample at a location, with its image or an empty one."""
+        return self._opened(location.shard_index).sample(location.row_index, with_image=with_image)
 
     @property
     def shards(self) -> Sequence[tuple[Shard, int]]:

@@ -8,18 +8,22 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from dit_train.building import build_source, build_task, build_transformer, open_frozen
 from dit_train.config import DitTrainConfig
-from dit_train.objective_config import NoiseConfig
+from dit_train.encode_config import EncodeConfig
+from dit_train.encoding import encode_shards
+from dit_train.objective_config import NoiseConfig, ObjectiveConfig
 from dit_train.sampler import SamplingConfig, load_sampler
 from dit_train.sizes import SIZES, Size
-from dit_train.text_encoder import FrozenTextEncoder
-from dit_train.train import build_source, build_task, build_transformer, train
+from dit_train.task import to_unit_range
+from dit_train.train import train
 from imagetext.mix import CaptionMixConfig
 from imagetext.stream import DataConfig
 from runtime.ema import Ema
 from runtime.errors import UserError
 from runtime.loop import LoopConfig, fit
 from runtime.run import Run
+from runtime.seeds import torch_generator
 
 ROOT = Path(__file__).parents[2]
 
@@ -87,12 +91,12 @@ def stop_after(num_updates: int, config: DitTrainConfig) -> None:
             raise KeyboardInterrupt
         return {}
 
-    encoder = FrozenTextEncoder(config.text_encoder, torch.device("cpu"))
+    frozen = open_frozen(config)
     with pytest.raises(KeyboardInterrupt):
         fit(
-            task=build_task(config, encoder),
-            model=build_transformer(config, encoder),
-            source=build_source(config, encoder),
+            task=build_task(config, frozen),
+            model=build_transformer(config, frozen),
+            source=build_source(config, frozen),
             config=config.loop,
             run=Run.open(config.output_dir, config),
             seed=config.seed,
@@ -113,17 +117,17 @@ def test_a_stopped_run_continues_to_the_same_bits(config: DitTrainConfig, tmp_pa
 
 def test_the_average_is_published(config: DitTrainConfig) -> None:
     trained = replace(config, loop=replace(config.loop, num_updates=2, ema_decay=0.75))
-    encoder = FrozenTextEncoder(config.text_encoder, torch.device("cpu"))
-    history = [{name: value.clone() for name, value in build_transformer(trained, encoder).named_parameters()}]
+    frozen = open_frozen(config)
+    history = [{name: value.clone() for name, value in build_transformer(trained, frozen).named_parameters()}]
 
     def remember(updates_done: int, model: torch.nn.Module, ema: Ema | None) -> dict[str, float]:
         history.append({name: value.detach().clone() for name, value in model.named_parameters()})
         return {}
 
     fit(
-        task=build_task(trained, encoder),
-        model=build_transformer(trained, encoder),
-        source=build_source(trained, encoder),
+        task=build_task(trained, frozen),
+        model=build_transformer(trained, frozen),
+        source=build_source(trained, frozen),
         config=trained.loop,
         run=Run.open(config.output_dir.parent / "other", trained),
         seed=trained.seed,
@@ -138,12 +142,12 @@ def test_the_average_is_published(config: DitTrainConfig) -> None:
 
 
 def test_the_initial_weights_depend_on_the_seed_alone(config: DitTrainConfig) -> None:
-    encoder = FrozenTextEncoder(config.text_encoder, torch.device("cpu"))
+    frozen = open_frozen(config)
     torch.manual_seed(0)
-    first = build_transformer(config, encoder).patch_in.weight
+    first = build_transformer(config, frozen).patch_in.weight
     torch.manual_seed(1)
-    assert torch.equal(build_transformer(config, encoder).patch_in.weight, first)
-    assert not torch.equal(build_transformer(replace(config, seed=1), encoder).patch_in.weight, first)
+    assert torch.equal(build_transformer(config, frozen).patch_in.weight, first)
+    assert not torch.equal(build_transformer(replace(config, seed=1), frozen).patch_in.weight, first)
 
 
 @pytest.mark.parametrize(
@@ -197,3 +201,92 @@ def test_only_the_main_process_exports(config: DitTrainConfig, monkeypatch: pyte
     monkeypatch.setattr("dit_train.train.is_main_process", lambda: False)
     train(config)
     assert not list(config.output_dir.glob("export*"))
+
+
+@pytest.fixture
+def latent_config(config: DitTrainConfig, vae_folder: Path, tmp_path: Path) -> DitTrainConfig:
+    """Train on latents of the same web, mirrored, on the path that DiT took."""
+    latents = tmp_path / "latents"
+    encode_shards(
+        EncodeConfig(
+            shards=config.data.shards,
+            vae=vae_folder,
+            output_dir=latents,
+            image_size_px=16,
+            mirrored=True,
+            batch_size=8,
+            device="cpu",
+        )
+    )
+    return replace(
+        config,
+        vae=vae_folder,
+        latents=latents,
+        flip=True,
+        predicts_image=False,
+        noise=NoiseConfig(),
+        objective=ObjectiveConfig(path="ddpm", prediction="epsilon", learned_sigma=True),
+    )
+
+
+def test_a_run_on_latents_ends_in_a_pipeline_that_draws_images(latent_config: DitTrainConfig, tmp_path: Path) -> None:
+    train(latent_config)
+    sampler = load_sampler(latent_config.output_dir / "export", device="cpu")
+    assert (sampler.transformer.in_channels, sampler.transformer.out_channels) == (4, 8)
+    images = sampler.generate(["a red square"], ["0"], SamplingConfig(num_steps=2), seed=0)
+    assert images.shape == (1, 16, 16, 3)
+    stopped = replace(latent_config, output_dir=tmp_path / "stopped")
+    stop_after(5, stopped)
+    train(stopped)
+    first, second = weights(latent_config.output_dir), weights(stopped.output_dir)
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_latents_serve_the_captions_that_images_would(latent_config: DitTrainConfig) -> None:
+    of_pixels = replace(latent_config, latents=None, vae=None)
+    frozen = open_frozen(latent_config)
+    stored, decoded = (build_source(each, open_frozen(each)) for each in (latent_config, of_pixels))
+    (batch,), (same,) = next(iter(stored.updates(3))), next(iter(decoded.updates(3)))
+    assert (batch.keys, batch.texts, batch.sources) == (same.keys, same.texts, same.sources)
+    assert (batch.images.dtype, batch.images.shape) == (torch.bfloat16, (6, 8, 8, 8))
+    assert frozen.autoencoder is not None
+    wanted = frozen.autoencoder.encode(to_unit_range(same.images))
+    # Stored in eight bits of mantissa, and encoded in batches of another size.
+    torch.testing.assert_close(batch.images.float(), wanted, rtol=2**-8, atol=1e-5)
+    assert stored.fingerprint() != decoded.fingerprint()
+
+
+def test_the_posterior_is_drawn_anew_in_every_update(latent_config: DitTrainConfig) -> None:
+    frozen = open_frozen(latent_config)
+    task, (batch,) = build_task(latent_config, frozen), next(iter(build_source(latent_config, frozen).updates(0)))
+
+    def clean(seed: int) -> torch.Tensor:
+        return task._clean(batch.images, task.draw(batch.images.shape, torch_generator(seed)))
+
+    assert torch.equal(clean(0), clean(0))
+    drawn = torch.stack([clean(seed) for seed in range(400)])
+    means, log_variances = batch.images.float().chunk(2, 1)
+    assert frozen.autoencoder is not None
+    scale = frozen.autoencoder.scaling_factor
+    torch.testing.assert_close(drawn.mean((0, 2, 3, 4)), scale * means.mean((1, 2, 3)), rtol=0.05, atol=0.01)
+    torch.testing.assert_close(drawn.std(0).mean(), scale * (0.5 * log_variances).exp().mean(), rtol=0.02, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"latents": None}, "half of what latents need"),
+        ({"predicts_image": True}, "a velocity of the straight path"),
+        ({"noise": NoiseConfig(shift=2.0)}, "the steps of path ddpm are drawn evenly"),
+    ],
+)
+def test_configs_that_contradict_themselves_are_refused(
+    latent_config: DitTrainConfig, change: dict[str, object], message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        replace(latent_config, **change)  # type: ignore[arg-type]
+
+
+def test_a_latent_without_whole_patches_is_refused(latent_config: DitTrainConfig) -> None:
+    with pytest.raises(UserError, match=r"latent does not divide into patches.*found 24, wanted a multiple of 16"):
+        open_frozen(replace(latent_config, image_size_px=24))
