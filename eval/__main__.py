@@ -12,7 +12,7 @@ from runtime.errors import UserError
 VERBS = (*SUITES, "lmms", "collect", "tables", "report")
 USAGE = """usage: python -m eval VERB --config FILE [--dotted.override VALUE] [--print_config]
 
-measure a run:   captions  captioner  clip  images  judges
+measure a run:   captions  modes  captioner  clip  images  judges
 take over:       lmms (what lmms-eval measured; it takes --results, --run and --output_dir)
 from results:    collect  tables  report
 

@@ -6,7 +6,7 @@ from typing import Literal
 
 from runtime.errors import UserError
 
-SUITES = ("captions", "captioner", "clip", "images", "judges")
+SUITES = ("captions", "modes", "captioner", "clip", "images", "judges")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +89,8 @@ class EvalConfig:
     run: Path | None = None
     """Run folder whose `export/` is measured, `<root>/<stage>/<name>`; `judges` needs none."""
     recaptions: dict[str, Path] = field(default_factory=dict)
-    """The captioner's sidecar folders by split: web, web_heldout, captioner_heldout, prompts."""
+    """The captioner's sidecar folders by split (web, web_heldout, captioner_heldout, prompts); `modes`: the one whose
+    captions know the alt-text."""
     judges: Path | None = None
     """Folder of the trained judges (`output_dir` of the `judges` suite), needed by `images`."""
     scorers: dict[str, Path] = field(default_factory=dict)

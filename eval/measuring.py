@@ -26,6 +26,16 @@ def measure_captions(config: EvalConfig) -> None:
     run_suite(config.output_dir / "captions", subject, settings, lambda: measure(config))
 
 
+def measure_modes(config: EvalConfig) -> None:
+    """Measure what a captioner says that knows the alt-text."""
+    from eval.suites.modes import measure_modes as measure
+
+    run = finished_run(config.run)
+    subject = subject_of(run, config.miniweb)
+    settings = (config.captions, config.bootstrap_replicates, _sidecar_hashes(config))
+    run_suite(config.output_dir / "modes", subject, settings, lambda: measure(config))
+
+
 def measure_captioner(config: EvalConfig) -> None:
     """Put questions to a captioner."""
     from eval.suites.captioner import measure_captioner as measure
@@ -158,6 +168,7 @@ def _use_threads(config: EvalConfig) -> None:
 
 SUITES: Mapping[str, Callable[[EvalConfig], None]] = {
     "captions": measure_captions,
+    "modes": measure_modes,
     "captioner": measure_captioner,
     "clip": measure_clip,
     "images": measure_images,

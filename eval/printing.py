@@ -10,7 +10,7 @@ from eval.registry import Experiments, load_experiments
 from eval.results import Results, read_results
 from eval.results import collect as collect_rows
 from eval.runs import finished_folders
-from eval.tables import caption_tables, clip_tables, dit_tables, findings_table, size_tables
+from eval.tables import caption_tables, clip_tables, dit_tables, findings_table, mode_tables, size_tables
 from eval.tables.table import Table
 from runtime import atomic
 from runtime.errors import UserError
@@ -72,6 +72,7 @@ def paper_tables(results: Results, experiments: Experiments, root: Path) -> list
         caption_tables.statistics_table(results, experiments),
         caption_tables.claims_table(results, experiments),
         caption_tables.claim_kinds_table(results, experiments),
+        mode_tables.modes_table(results, experiments),
         size_tables.table_2(root, experiments),
         clip_tables.table_3(results, experiments),
         clip_tables.table_4(results, experiments),

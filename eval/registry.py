@@ -26,7 +26,7 @@ class RunEntry:
     original_share: float | None = None
     """Share of original captions in the training mix; null for stages that mix nothing."""
     recipe: str = "recaption"
-    """What the other share of captions is: recaption, concat, ..."""
+    """What the other share of captions is: recaption, concat, ...; of recaption runs: shuffle, modes (`eval.modes`)."""
     seed: int = 0
     """Training seed; runs of two arms with one seed are a pair."""
     captions: str = "recaption"

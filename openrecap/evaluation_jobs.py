@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from eval.modes import MODES_RECIPE
 from eval.registry import RunEntry
 from openrecap.context import Context, spell
 from openrecap.jobs import Job
@@ -10,6 +11,8 @@ from runtime.errors import UserError
 
 HELDOUT_CAPTIONS = ("web", "web_heldout", "captioner_heldout")
 """Recaptions whose statistics and claims are measured."""
+MODES_CAPTIONS = ("web_heldout", MODES_RECIPE)
+"""Recaptions that are held against each other: under the paper's prompt, and knowing the alt-text."""
 
 SCORERS = {"clip": 1.0, "recap_clip": 0.8}
 """CLIP scores of generated images: name -> share of originals of the scoring CLIP's own training. The paper scores with
@@ -22,21 +25,18 @@ def judges(context: Context) -> Job:
 
 
 def captioner(context: Context, entry: RunEntry) -> Iterator[Job]:
-    """Measure a captioner: its answers about objects, and its captions' claims (knockouts: claims alone)."""
+    """Measure a captioner: its answers about objects, its captions' claims, and its modes that know the alt-text."""
     trained = f"captioner/{entry.name}"
     run = {"run": context.at.run("captioner", entry.name)}
     folder = context.at.evaluation("captioner", entry.name)
     yield _measuring(context, "captioner", f"eval/{trained}", folder, run, (trained,))
-    written = {
-        other.captions: other
-        for other in context.experiments.select(stage="recaption", model=entry.name)
-        if other.captions in HELDOUT_CAPTIONS
-    }
-    if set(written) == set(HELDOUT_CAPTIONS):
-        sidecars = {split: context.at.run("recaption", other.name) for split, other in written.items()}
-        needs = (trained, *(other.qualified_name for other in written.values()))
-        flags = {**run, **{f"recaptions.{split}": path for split, path in sidecars.items()}}
-        yield _measuring(context, "captions", f"eval/captions/{entry.name}", folder, flags, needs)
+    recaptions = context.experiments.select(stage="recaption", model=entry.name)
+    written = {MODES_RECIPE if other.recipe == MODES_RECIPE else other.captions: other for other in recaptions}
+    for suite, sets in (("captions", HELDOUT_CAPTIONS), ("modes", MODES_CAPTIONS)):
+        if set(sets) <= set(written):
+            sidecars = {f"recaptions.{name}": context.at.run("recaption", written[name].name) for name in sets}
+            needs = (trained, *(written[name].qualified_name for name in sets))
+            yield _measuring(context, suite, f"eval/{suite}/{entry.name}", folder, {**run, **sidecars}, needs)
 
 
 def clip(context: Context, entry: RunEntry) -> Job:

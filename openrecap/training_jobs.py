@@ -1,9 +1,12 @@
 """Jobs that make things: the data, the foundation, captioners, recaptions, CLIP models, diffusion transformers."""
 
+import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from eval.modes import MODES, MODES_RECIPE
 from eval.registry import RunEntry
+from imagetext.sidecars import RECAPTION_COLUMN
 from openrecap.context import Context, spell
 from openrecap.jobs import Job
 from runtime.yaml_files import read_mapping
@@ -80,22 +83,31 @@ def _other_captions(config: Path, captions: str) -> Iterator[tuple[str, str]]:
 
 
 def recaption(context: Context, entry: RunEntry) -> Job:
-    """Caption one set of images, or permute finished captions over their images (knockout K3)."""
+    """Caption one set of images, in all modes that know the alt-text where the recipe says so; or permute finished
+    captions over their images (knockout K3)."""
     if entry.recipe == "shuffle":
         return _shuffled(context, entry)
     config = context.config("recaption")
     folder = context.at.run("recaption", entry.name)
     model = context.at.run("captioner", entry.model) / "export"
+    asked = _mode_flags() if entry.recipe == MODES_RECIPE else {}
     flags = {"config": config, "shards": context.at.data / entry.captions, "model": model, "output_dir": folder}
     return Job(
         name=f"recaption/{entry.name}",
         stage="recaption",
-        arguments=spell("recaption run", **flags, workers=2),
+        arguments=spell("recaption run", **flags, **asked, workers=2),
         output=folder,
         needs=("data", f"captioner/{entry.model}"),
         config_files=(config,),
         threads=2,
     )
+
+
+def _mode_flags() -> dict[str, object]:
+    """Return what asks for all modes in one pass. Nothing is asked again: what is measured is what was said first."""
+    prompt, *more = MODES.values()
+    endings = {mode.column.removeprefix(f"{RECAPTION_COLUMN}_"): mode.prompt for mode in more}
+    return {"prompt": prompt.prompt, "more_prompts": json.dumps(endings), "repair.steps": "[]"}
 
 
 def _shuffled(context: Context, entry: RunEntry) -> Job:

@@ -70,14 +70,15 @@ def _card(sample: TrueSample, recaption: str) -> Card:
     return Card(
         image=sample.image,
         texts={
-            _label("alt-text", sample.original, sample): sample.original or "(empty)",
-            _label("recaption", recaption, sample): recaption or "(none)",
+            claims_label("alt-text", sample.original, sample): sample.original or "(empty)",
+            claims_label("recaption", recaption, sample): recaption or "(none)",
             "truth": truth,
         },
     )
 
 
-def _label(source: str, caption: str, sample: TrueSample) -> str:
+def claims_label(source: str, caption: str, sample: TrueSample) -> str:
+    """Return what a caption is called, with how many of its claims hold and do not."""
     checked = check(parse(caption), sample.scene)
     return f"{source} · {len(checked.supported)} true, {len(checked.unsupported) + len(checked.void)} false"
 

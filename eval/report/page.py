@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from eval.findings import Evidence, Judged, judge_all
 from eval.paper_numbers import CITATION
-from eval.report import captions_section, curves_section, pictures_section
+from eval.report import captions_section, curves_section, modes_section, pictures_section
 from eval.report.table_section import add_table
 from eval.runs import finished_folders
 from eval.tables import caption_tables, clip_tables, dit_tables, findings_table, size_tables
@@ -23,6 +23,7 @@ def build_page(evidence: Evidence) -> Page:
     _findings(page, evidence, judged)
     captions_section.add_data(page, evidence)
     captions_section.add_captions(page, evidence)
+    modes_section.add_modes(page, evidence)
     _contrastive(page, evidence)
     _pictures(page, evidence)
     curves_section.add_training(page, evidence)

@@ -8,7 +8,7 @@ from eval.config import EvalConfig
 from eval.outcomes import Ratio, mean_of, ratio
 from eval.suite import Measurement, measure
 from eval.truth import TrueSample, read_true_samples
-from imagetext.sidecars import read_sidecar
+from imagetext.sidecars import RECAPTION_COLUMN, read_sidecar
 from imagetext.vocabulary import vocabulary_shares
 from miniweb import grammar
 from miniweb.claims import CLAIM_KINDS, COVERED_KINDS, Checked, check, parse
@@ -42,14 +42,16 @@ def heldout_sources(config: EvalConfig, split: str, samples: Sequence[TrueSample
     return sources
 
 
-def recaptions_of(config: EvalConfig, split: str, samples: Sequence[TrueSample]) -> dict[str, str]:
+def recaptions_of(
+    config: EvalConfig, split: str, samples: Sequence[TrueSample], column: str = RECAPTION_COLUMN
+) -> dict[str, str]:
     """Read the captioner's captions of a split by key; a failed row counts as an empty caption."""
     folder = config.recaptions.get(split)
     if folder is None:
         raise UserError("no recaptions", where=f"recaptions.{split}", fix=f"Pass --recaptions.{split} SIDECAR_FOLDER")
     captions: dict[str, str] = {}
     for shard in dict.fromkeys(sample.shard for sample in samples):
-        captions.update({key: row.caption or "" for key, row in read_sidecar(folder, shard).items()})
+        captions.update({key: row.caption or "" for key, row in read_sidecar(folder, shard, column).items()})
     missing = [sample.key for sample in samples if sample.key not in captions]
     if missing:
         raise UserError("samples without a row", where=str(folder), found=missing[:3], wanted="one row per sample")

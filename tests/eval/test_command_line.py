@@ -24,7 +24,7 @@ def test_presets_load_and_round_trip(preset: str, tmp_path: Path) -> None:
 def test_help_answers_at_once_and_names_every_verb(capsys) -> None:
     main([])
     out = capsys.readouterr().out
-    for verb in ("captions", "captioner", "clip", "images", "judges", "lmms", "collect", "tables", "report"):
+    for verb in ("captions", "modes", "captioner", "clip", "images", "judges", "lmms", "collect", "tables", "report"):
         assert verb in out
 
 
@@ -32,7 +32,7 @@ def test_an_unknown_verb_ends_in_one_line_and_code_2() -> None:
     done = subprocess.run([sys.executable, "-m", "eval", "guess"], capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert done.stderr.strip().splitlines() == [
-        "error: eval: unknown verb: found guess, wanted captions | captioner | clip | images | judges | lmms | "
+        "error: eval: unknown verb: found guess, wanted captions | modes | captioner | clip | images | judges | lmms | "
         "collect | tables | report"
     ]
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from eval.registry import load_experiments
+from imagetext.alt_text_prompts import CONDITIONED_PROMPT
 from openrecap import reproduce
 from openrecap.folders import Folders
 from openrecap.jobs import Job
@@ -57,6 +58,22 @@ def test_knockouts_change_the_captions_they_name() -> None:
     assert argument(jobs["clip/b_base-k3-p0.8-s0"], "--data.sidecars.recaption").endswith("recaption/web_k3")
     assert argument(jobs["clip/b_base-k4-p0.8-s0"], "--data.sidecars.recaption").endswith("data/web_paraphrase")
     assert "--data.sidecars.original" not in jobs["clip/b_base-p0.8-s0"].arguments
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_modes_that_know_the_alt_text_are_asked_in_one_pass_and_measured_beside_the_paper_s(preset: str) -> None:
+    jobs = jobs_of(preset)
+    asked = jobs["recaption/web_heldout-modes"]
+    assert argument(asked, "--prompt") == "@conditioned" and argument(asked, "--repair.steps") == "[]"
+    more = json.loads(argument(asked, "--more_prompts"))
+    assert more == {"greedy": CONDITIONED_PROMPT, "knowledge": "@knowledge"}
+    measured = jobs["eval/modes/main"]
+    assert argument(measured, "--recaptions.modes") == argument(asked, "--output_dir")
+    assert argument(measured, "--recaptions.web_heldout").endswith("recaption/web_heldout")
+    assert {asked.name, "recaption/web_heldout"} <= set(measured.needs)
+    # The contrasts' captions stay those of the paper's prompt.
+    assert argument(jobs["eval/captions/main"], "--recaptions.web_heldout").endswith("recaption/web_heldout")
+    assert "--prompt" not in jobs["recaption/web"].arguments
 
 
 def test_all_clip_arms_read_with_one_tokenizer() -> None:
