@@ -82,10 +82,11 @@ class Bar:
     least: float
 
 
-def bars_table(results: Sequence[Result], bars: Sequence[Bar]) -> str:
+def bars_table(results: Sequence[Result], bars: Sequence[Bar], *, by_core: bool = False) -> str:
     """Return a Markdown table of ratios beside their bars: of rates, and of what items cost in seconds of a core.
 
-    Ratios are taken repeat by repeat. A bar holds by the median ratio of rates.
+    Ratios are taken repeat by repeat. A bar holds by the median ratio of rates, or `by_core` of seconds of a core:
+    for ways that keep to one core, on a machine with other work.
     """
     by_name = {result.name: result for result in results}
     rows = []
@@ -93,7 +94,7 @@ def bars_table(results: Sequence[Result], bars: Sequence[Bar]) -> str:
         fast, slow = by_name[bar.faster], by_name[bar.slower]
         rates = [one / other for one, other in zip(fast.rates, slow.rates, strict=True)]
         costs = [other / one for one, other in zip(fast.core_seconds, slow.core_seconds, strict=True)]
-        holds = "holds" if statistics.median(rates) >= bar.least else "SHORT"
+        holds = "holds" if statistics.median(costs if by_core else rates) >= bar.least else "SHORT"
         ratios = [spread(values, "{:.2f}".format) for values in (rates, costs)]
         rows.append([bar.faster, bar.slower, f">= {bar.least:g}", *ratios, holds])
     columns = ["way", "beside", "bar", "times as fast", "by seconds of a core", ""]

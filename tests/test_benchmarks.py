@@ -326,11 +326,24 @@ def test_a_changed_picture_is_found_and_others_are_not() -> None:
 
 def test_clip_steps_compute_one_loss() -> None:
     size = clip_step.SIZES["tiny"]
-    assert set(rates(clip_step.measure(size, repeats=1))) == {"open_clip", "padded", "masked"}
-    batch, config = clip_step._batch(size), clip_step._config(size, "")
+    results = clip_step.measure_steps(size, repeats=1)
+    assert [result.name for result in results] == ["open_clip", "padded", "masked"]
+    assert all(len(result.rates) == len(result.core_seconds) == 1 for result in results)
+    batch, config = clip_step._batch(size), clip_step._config(size, "padded")
     theirs, ours = clip_step._their_model(config), clip_step._training(config, size)
     ours.engine.model.load_state_dict(theirs.state_dict())
     wanted = clip_step._plain_step(theirs, batch)()
     clip_step._own_step(ours, batch)()
     # The same model in bfloat16, its products in another order.
     assert ours.window.close()["loss"] == pytest.approx(wanted.item(), rel=2e-2)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_both_trainers_of_a_clip_run_an_epoch_from_the_same_tars() -> None:
+    """Each way counts its samples itself, so that none is told faster by having done less."""
+    measured = clip_step.measure(clip_step.SIZES["tiny"], repeats=1)
+    ways = rates(measured)
+    for name in ("open_clip, padded", "OpenRecap, padded", "open_clip, masked", "OpenRecap, masked", "webdataset"):
+        assert ways[name] > 0
+    assert measured.count(" >= 1.5 |") == 2 and measured.count(" >= 1 |") == measured.count(" >= 1.2 |") == 1
