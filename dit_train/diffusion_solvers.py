@@ -1,7 +1,7 @@
 """Solvers of denoising diffusion, by diffusers' schedulers on the schedule that was trained with."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
@@ -10,9 +10,9 @@ from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultist
 from torch import Tensor
 
 from dit_train.ddpm import NUM_TIMESTEPS
+from dit_train.sampling_config import DiffusionSolverName
 from runtime.errors import UserError
 
-DiffusionSolverName = Literal["ddpm", "ddim", "dpm_solver"]
 Prediction = Callable[[Tensor, float], Tensor]
 """From a noisy image and its timestep to noise or velocity, with the learned variance behind it where there is one."""
 

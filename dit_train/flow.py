@@ -6,20 +6,19 @@ FlowMatchEulerDiscreteScheduler: 1 is noise, 0 the image.
 """
 
 from collections.abc import Callable
-from typing import Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from dit_train.condition import NoisePredictor, TextCondition
+from dit_train.sampling_config import FlowSolverName
 from dit_train.transformer import TIME_SCALE
 
 Images = Float[Tensor, "batch channel height width"]
 Levels = Float[Tensor, " batch"]
 Velocity = Callable[[Tensor, float], Tensor]
 """The right-hand side of dz/ds = v(z, s)."""
-FlowSolverName = Literal["euler", "heun"]
 
 
 def interpolate(x: Images, noise: Images, level: Levels) -> Images:

@@ -2,9 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, cast, get_args
+from typing import cast, get_args
 
 import torch
 from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
@@ -13,10 +12,11 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from dit_train.autoencoder import Autoencoder
-from dit_train.diffusion_solvers import DiffusionSolverName, build_scheduler, denoise
-from dit_train.flow import FlowSolverName, guided, level_schedule, solve
+from dit_train.diffusion_solvers import build_scheduler, denoise
+from dit_train.flow import guided, level_schedule, solve
 from dit_train.layers import TextMemory
 from dit_train.objectives import Scheduler
+from dit_train.sampling_config import DiffusionSolverName, FlowSolverName, SamplingConfig, SolverName
 from dit_train.text_encoder import FrozenTextEncoder
 from dit_train.transformer import TIME_SCALE, TextDiT
 from runtime.device import DeviceName, attention_implementation, pick_device
@@ -25,43 +25,7 @@ from runtime.json_files import read_object
 from runtime.pretrained import load_pretrained
 from runtime.seeds import torch_generator
 
-SolverName = FlowSolverName | DiffusionSolverName
-
-
-@dataclass(frozen=True, kw_only=True)
-class SamplingConfig:
-    """How images are drawn."""
-
-    guidance: float = 3.0
-    """Classifier-free guidance; 1 is the conditional model alone, at half the cost."""
-    num_steps: int = 10
-    """Steps from noise to image."""
-    solver: SolverName | None = None
-    """For path flow, euler (one evaluation a step) or heun (two, for an error that falls with the square of the step);
-    for path ddpm, ddpm (noise at every step), ddim, or dpm_solver (second order). Null takes the path's first.
-    """
-    guidance_levels: tuple[float, float] = (0.0, 1.0)
-    """Noise levels between which guidance acts; elsewhere the conditional model is alone (arXiv 2404.07724)."""
-    batch_size: int = 64
-    """Prompts drawn at once."""
-    precision: Literal["fp32", "bf16"] = "fp32"
-    """bf16 runs the transformer under autocast."""
-
-    def __post_init__(self) -> None:
-        if self.guidance < 0:
-            raise UserError("guidance", found=self.guidance, wanted="0 or more")
-        if self.num_steps < 1:
-            raise UserError("num_steps", found=self.num_steps, wanted="1 or more")
-        if self.batch_size < 1:
-            raise UserError("batch_size", found=self.batch_size, wanted="1 or more")
-        low, high = self.guidance_levels
-        if not 0 <= low < high <= 1:
-            raise UserError("guidance_levels", found=[low, high], wanted="two rising levels in [0, 1]")
-
-    def guides(self, level: float) -> bool:
-        """Tell whether guidance acts at a noise level."""
-        low, high = self.guidance_levels
-        return low <= level <= high
+__all__ = ["Sampler", "SamplingConfig", "load_sampler", "to_pixels"]
 
 
 class Sampler:
@@ -84,7 +48,7 @@ class Sampler:
         self.text_encoder = text_encoder
         self.scheduler = scheduler
         self.autoencoder = autoencoder
-        self._nothing: dict[str, TextMemory] = {}
+        self._nothing: dict[tuple[str, bool], TextMemory] = {}
 
     @property
     def image_size_px(self) -> int:
@@ -119,9 +83,13 @@ class Sampler:
         self, prompts: Sequence[str], generators: Sequence[torch.Generator], config: SamplingConfig
     ) -> UInt8[Tensor, "prompt height width channel"]:
         """Draw one image per prompt with a generator of its own."""
-        noise = self.draw_noise(generators)
-        z = self.denoise(noise, prompts, config, generators)
-        return to_pixels(z if self.autoencoder is None else self.autoencoder.decode(z))
+        count = len(prompts)
+        if config.fixed_shapes:
+            missing = config.batch_size - count
+            prompts = [*prompts, *[""] * missing]
+            generators = [*generators, *(torch_generator("fill", place) for place in range(missing))]
+        z = self.denoise(self.draw_noise(generators), prompts, config, generators)
+        return to_pixels(z if self.autoencoder is None else self.autoencoder.decode(z))[:count]
 
     def draw_noise(self, generators: Sequence[torch.Generator]) -> Float[Tensor, "prompt channel height width"]:
         """Return the noise each image starts from, drawn on the CPU so that every device starts from the same."""
@@ -143,7 +111,7 @@ class Sampler:
         """
         solver = self._solver(config)
         with self._autocast(config):
-            text = self._read(prompts)
+            text = self._read(prompts, config)
             nothing = self._read_nothing(config)
 
             def predict(z: Tensor, timestep: float) -> Tensor:
@@ -181,12 +149,13 @@ class Sampler:
         """Return the empty prompt's keys and values, which are the same for all images; None where none are needed."""
         if config.guidance == 1:
             return None
-        if config.precision not in self._nothing:
-            self._nothing[config.precision] = self._read([""])
-        return self._nothing[config.precision]
+        way = (config.precision, config.fixed_shapes)
+        if way not in self._nothing:
+            self._nothing[way] = self._read([""], config)
+        return self._nothing[way]
 
-    def _read(self, prompts: Sequence[str]) -> TextMemory:
-        condition = self.text_encoder.encode_texts(prompts)
+    def _read(self, prompts: Sequence[str], config: SamplingConfig) -> TextMemory:
+        condition = self.text_encoder.encode_texts(prompts, padded=config.fixed_shapes)
         return self.transformer.read_text(condition.hidden, condition.mask)
 
     def _predict(self, z: Tensor, timestep: Tensor, text: TextMemory) -> Tensor:

@@ -47,24 +47,33 @@ class FrozenTextEncoder:
         return tokens.input_ids[0], int(tokens.attention_mask.sum())
 
     @torch.no_grad()
-    def encode(self, token_ids: Int[Tensor, "batch token"], lengths: Int[Tensor, " batch"]) -> TextCondition:
-        """Encode token ids where they lie; what is past a caption's length is masked, columns past all are cut."""
+    def encode(
+        self, token_ids: Int[Tensor, "batch token"], lengths: Int[Tensor, " batch"], *, padded: bool = False
+    ) -> TextCondition:
+        """Encode token ids where they lie; what is past a caption's length is masked, columns past all are cut.
+
+        `padded` leaves all columns, so that shapes do not depend on the captions.
+        """
         if token_ids.device != self.device:
             self._move(token_ids.device)
-        longest = int(lengths.max())
+        longest = token_ids.shape[1] if padded else int(lengths.max())
         token_ids = token_ids[:, :longest]
         mask = torch.arange(longest, device=self.device)[None] < lengths[:, None]
         if self.embeddings_alone:
             return TextCondition(hidden=self.model.get_input_embeddings()(token_ids), mask=mask)
         return TextCondition(hidden=self.model(input_ids=token_ids).last_hidden_state, mask=mask)
 
-    def encode_texts(self, texts: Sequence[str]) -> TextCondition:
-        """Encode captions as text, cut to the context length."""
+    def encode_texts(self, texts: Sequence[str], *, padded: bool = False) -> TextCondition:
+        """Encode captions as text, cut to the context length, or also padded to it."""
         tokens = self.tokenizer(
-            list(texts), padding="longest", truncation=True, max_length=self.context_length, return_tensors="pt"
+            list(texts),
+            padding="max_length" if padded else "longest",
+            truncation=True,
+            max_length=self.context_length,
+            return_tensors="pt",
         )
         tokens = tokens.to(self.device)
-        return self.encode(tokens.input_ids, tokens.attention_mask.sum(dim=1))
+        return self.encode(tokens.input_ids, tokens.attention_mask.sum(dim=1), padded=padded)
 
     def _move(self, device: torch.device) -> None:
         nn.Module.to(self.model, device)

@@ -9,9 +9,10 @@ from diffusers import DDPMScheduler
 
 from dit_train import ddpm
 from dit_train.condition import TextCondition
-from dit_train.diffusion_solvers import DiffusionSolverName, build_scheduler, denoise
+from dit_train.diffusion_solvers import build_scheduler, denoise
 from dit_train.objective_config import NoiseConfig, ObjectiveConfig
 from dit_train.objectives import DdpmObjective, build_objective
+from dit_train.sampling_config import DiffusionSolverName
 from runtime.errors import UserError
 
 SOLVERS: list[DiffusionSolverName] = ["ddpm", "ddim", "dpm_solver"]

@@ -69,7 +69,7 @@ def test_a_folder_that_reads_embeddings_draws_alike_in_both_ways(text_encoder_fo
     assert torch.equal(sampler.text_encoder.encode_texts(PROMPTS[:1]).hidden[0], table[tokens])
     pipe = DiffusionPipeline.from_pretrained(tmp_path / "export", trust_remote_code=True)
     theirs = pipe.read_prompts(PROMPTS)
-    ours = sampler._read(PROMPTS)
+    ours = sampler._read(PROMPTS, SETTINGS)
     assert torch.equal(theirs.keys[1], ours.keys[1])
     assert torch.equal(theirs.summary, ours.summary)
 

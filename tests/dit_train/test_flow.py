@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from dit_train.condition import TextCondition
 from dit_train.flow import (
-    FlowSolverName,
     draw_levels,
     guided,
     interpolate,
@@ -19,6 +18,7 @@ from dit_train.flow import (
     solve,
     velocity_loss,
 )
+from dit_train.sampling_config import FlowSolverName
 
 CONDITION = TextCondition(hidden=torch.zeros(2, 1, 4), mask=torch.ones(2, 1, dtype=torch.bool))
 

@@ -57,7 +57,7 @@ def test_guidance_one_is_the_conditional_model(sampler: Sampler, monkeypatch: py
     asked: list[str] = []
     read = sampler._read
     monkeypatch.setattr(sampler, "_nothing", {})
-    monkeypatch.setattr(sampler, "_read", lambda prompts: asked.extend(prompts) or read(prompts))
+    monkeypatch.setattr(sampler, "_read", lambda prompts, config: asked.extend(prompts) or read(prompts, config))
     images = sampler.denoise(noise, PROMPTS, SamplingConfig(guidance=1.0, num_steps=2))
     assert asked == PROMPTS  # the empty prompt is not even read
     nearly = sampler.denoise(noise, PROMPTS, SamplingConfig(guidance=1.0 + 1e-6, num_steps=2))
@@ -78,7 +78,7 @@ def test_reading_the_prompt_at_every_step_gives_the_same_images(
     cached = sampler.denoise(noise, PROMPTS, config)
     conditions = {}
 
-    def keep_texts(prompts):
+    def keep_texts(prompts, config):
         condition = sampler.text_encoder.encode_texts(prompts)
         memory = sampler.transformer.read_text(condition.hidden, condition.mask)
         conditions[id(memory)] = (memory, condition)
@@ -151,7 +151,7 @@ def test_the_empty_prompt_is_read_once_for_all_batches(sampler: Sampler, monkeyp
     asked: list[str] = []
     read = sampler._read
     monkeypatch.setattr(sampler, "_nothing", {})
-    monkeypatch.setattr(sampler, "_read", lambda prompts: asked.extend(prompts) or read(prompts))
+    monkeypatch.setattr(sampler, "_read", lambda prompts, config: asked.extend(prompts) or read(prompts, config))
     sampler.generate(PROMPTS, IDS, SamplingConfig(num_steps=1, batch_size=1), seed=0)
     assert sorted(asked) == sorted([*PROMPTS, ""])
 
