@@ -4,16 +4,17 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 
-from eval.config import SUITES, EvalConfig, LmmsConfig, ResultsConfig
+from eval.config import SUITES, EvalConfig, GenEvalConfig, LmmsConfig, ResultsConfig
 from runtime import config as configuration
 from runtime.entry import run_entry
 from runtime.errors import UserError
 
-VERBS = (*SUITES, "lmms", "collect", "tables", "report")
+VERBS = (*SUITES, "lmms", "geneval", "collect", "tables", "report")
 USAGE = """usage: python -m eval VERB --config FILE [--dotted.override VALUE] [--print_config]
 
 measure a run:   captions  modes  captioner  clip  images  judges
 take over:       lmms (what lmms-eval measured; it takes --results, --run and --output_dir)
+                 geneval (what GenEval found in pictures; --prompts, --results, --run and --output_dir)
 from results:    collect  tables  report
 
 `python -m eval VERB --help` lists the options of a verb."""
@@ -34,6 +35,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         _measure(verb, arguments[1:])
     elif verb == "lmms":
         _take_over(arguments[1:])
+    elif verb == "geneval":
+        _take_over_geneval(arguments[1:])
     else:
         _print_results(verb, arguments[1:])
 
@@ -54,6 +57,15 @@ def _take_over(argv: Sequence[str]) -> None:
     from eval.measuring import take_over_lmms
 
     take_over_lmms(config)
+
+
+def _take_over_geneval(argv: Sequence[str]) -> None:
+    config = configuration.parse(
+        GenEvalConfig, argv, prog="python -m eval geneval", description="Take over what GenEval found in pictures."
+    )
+    from eval.geneval.taking_over import take_over
+
+    take_over(config)
 
 
 def _print_results(verb: str, argv: Sequence[str]) -> None:

@@ -134,6 +134,32 @@ class LmmsConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class GenEvalConfig:
+    """What GenEval found in a run's pictures, to be taken over into our rows."""
+
+    prompts: Path
+    """GenEval's `evaluation_metadata.jsonl`, or a file like it: the prompts that were drawn."""
+    results: Path
+    """`results.jsonl` of its `evaluate_images.py`."""
+    run: Path
+    """Run folder whose `export/` drew the pictures, `<root>/dit/<name>`."""
+    output_dir: Path
+    """Evaluation folder of the run; rows go to `<output_dir>/geneval/`."""
+    pictures_per_prompt: int = 4
+    """Pictures that each prompt must have; the published protocol draws four."""
+    mode: Literal["recorded", "reference"] = "recorded"
+    """Whether a picture is right: as recorded, or judged anew by the published rules from the boxes recorded (colours
+    as recorded)."""
+    bootstrap_replicates: int = 1000
+    """Bootstrap replicates behind each interval."""
+
+    def __post_init__(self) -> None:
+        """Check that there are pictures."""
+        if self.pictures_per_prompt < 1:
+            raise UserError("out of range", where="pictures_per_prompt", found=self.pictures_per_prompt, wanted=">= 1")
+
+
+@dataclass(frozen=True, kw_only=True)
 class ResultsConfig:
     """Where an experiment's results lie, for `collect`, `tables` and `report`."""
 

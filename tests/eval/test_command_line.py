@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from eval.__main__ import main
+from eval.__main__ import VERBS, main
 from eval.config import EvalConfig
 from eval.measuring import _refuse_foundation
 from runtime.config import load, to_yaml
@@ -24,17 +24,14 @@ def test_presets_load_and_round_trip(preset: str, tmp_path: Path) -> None:
 def test_help_answers_at_once_and_names_every_verb(capsys) -> None:
     main([])
     out = capsys.readouterr().out
-    for verb in ("captions", "modes", "captioner", "clip", "images", "judges", "lmms", "collect", "tables", "report"):
+    for verb in VERBS:
         assert verb in out
 
 
 def test_an_unknown_verb_ends_in_one_line_and_code_2() -> None:
     done = subprocess.run([sys.executable, "-m", "eval", "guess"], capture_output=True, text=True, check=False)
     assert done.returncode == 2
-    assert done.stderr.strip().splitlines() == [
-        "error: eval: unknown verb: found guess, wanted captions | modes | captioner | clip | images | judges | lmms | "
-        "collect | tables | report"
-    ]
+    assert done.stderr.strip().splitlines() == [f"error: eval: unknown verb: found guess, wanted {' | '.join(VERBS)}"]
 
 
 def test_a_suite_without_a_run_says_what_to_pass(tmp_path: Path) -> None:
