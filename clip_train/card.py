@@ -15,17 +15,20 @@ tags: [clip, open_clip]
 """
 
 
-def model_card(config: ClipTrainConfig, num_parameters: int, audit: Mapping[str, Any]) -> str:
+def model_card(
+    config: ClipTrainConfig, num_trained: int, parameters: Mapping[str, int], audit: Mapping[str, Any]
+) -> str:
     """Return the card of a model: what it is, what it was trained on, and how to load it.
 
-    `audit` is what the run's source counted; the card has nothing that two equal runs would not share.
+    `num_trained` are the parameters that this run trained, `parameters` those of each part; `audit` is what the run's
+    source counted. The card has nothing that two equal runs would not share.
     """
     return "\n".join(
         [
             _FRONT_MATTER,
             f"# {config.model}, {config.image_size_px} px, trained on mixed captions",
             "",
-            markdown_table(["fact", "value"], _facts(config, num_parameters, audit)),
+            markdown_table(["fact", "value"], _facts(config, num_trained, parameters, audit)),
             "",
             "Captions that it was trained with:",
             "",
@@ -45,10 +48,13 @@ def model_card(config: ClipTrainConfig, num_parameters: int, audit: Mapping[str,
     )
 
 
-def _facts(config: ClipTrainConfig, num_parameters: int, audit: Mapping[str, Any]) -> list[list[str]]:
+def _facts(
+    config: ClipTrainConfig, num_trained: int, parameters: Mapping[str, int], audit: Mapping[str, Any]
+) -> list[list[str]]:
     loop = config.loop
     return [
-        ["parameters that train", f"{num_parameters:,}"],
+        *([f"parameters, {part}", f"{number:,}"] for part, number in parameters.items()),
+        ["parameters that trained", f"{num_trained:,}"],
         ["loss", config.loss],
         ["share of original captions asked for", f"{config.mix.original_share:g}"],
         ["updates and batch", f"{loop.num_updates:,} of {loop.batch_size:,}"],

@@ -88,6 +88,10 @@ class ClipTrainConfig:
     """
     finetune: FinetuneConfig | None = None
     """A second stage at another image size, in the same run; null trains one stage."""
+    open_clip_checkpoint: bool = False
+    """Whether to leave, beside the export, `open_clip/epoch_N.pt`: weights and optimizer for open_clip's own trainer to
+    resume from, N being the epochs that were seen.
+    """
     plan: PlanConfig = field(default_factory=PlanConfig)
     """What --plan reckons with; training does not read it."""
     seed: int = 0

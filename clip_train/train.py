@@ -13,7 +13,9 @@ from clip_train.card import model_card
 from clip_train.compute import ClipCost
 from clip_train.config import OPENAI_TOKENIZER, ClipTrainConfig
 from clip_train.contrastive import ContrastiveTask, bound_logit_scale
+from clip_train.epoch_checkpoint import FOLDER, write_epoch_checkpoint
 from clip_train.export import export_model
+from clip_train.plan import parameter_counts
 from clip_train.presets import ModelPreset, find_model
 from clip_train.starting import start_from
 from clip_train.text import copy_tokenizer, open_tokenizer, train_tokenizer
@@ -91,10 +93,13 @@ def train_stage(config: ClipTrainConfig, after: Run | None = None) -> None:
     )
     # Each rank has counted what it served itself.
     source.load_state_dict(result.engine.gather_objects(source.state_dict()))
+    if config.open_clip_checkpoint:
+        num_epochs = max(1, config.loop.num_updates * config.loop.batch_size // source.num_samples)
+        write_epoch_checkpoint(run.folder / FOLDER, result.engine, architecture, config.loop, num_epochs)
     published = result.engine.whole_weights(result.model.state_dict().items())
     if is_main_process():
-        num_parameters = sum(weight.numel() for weight in result.model.parameters() if weight.requires_grad)
-        card = model_card(config, num_parameters, source.audit())
+        num_trained = sum(weight.numel() for weight in result.model.parameters() if weight.requires_grad)
+        card = model_card(config, num_trained, parameter_counts(architecture), source.audit())
         export_model(published, preset, architecture, read.folder, run.export, card)
     run.finish(num_updates=result.num_updates, metrics=result.metrics, audit=source.audit())
 
