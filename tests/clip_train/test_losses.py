@@ -2,8 +2,10 @@
 
 import math
 from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 import open_clip
@@ -11,7 +13,9 @@ import pytest
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, logsigmoid, normalize
+from torch.utils._python_dispatch import TorchDispatchMode
 
+from benchmarks.own_process import run_way
 from clip_train.contrastive import LossName, loss_of_rows
 from clip_train.losses import Labels, PairFeatures, left_out, sigmoid_rows, softmax_rows
 from runtime.gradients import compute_gradients
@@ -184,13 +188,46 @@ def test_gloo_ranks_have_the_gradient_of_one_process(world_size: int, loss: Loss
         torch.testing.assert_close(found, whole, **EXACT)
 
 
-@pytest.mark.slow
-def test_a_batch_of_32768_stays_below_one_gibibyte() -> None:
-    """Every score at once would take 4 GiB; autograd's copies several times that."""
-    import resource
+class LargestTensor(TorchDispatchMode):
+    """Notes the most numbers that any tensor holds which is made while it watches."""
 
-    rows = normalize(torch.randn(32_768, 64), dim=-1).requires_grad_()
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    softmax_rows(rows[:2048], rows, torch.tensor(14.0), first=0).total.backward()
-    assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 < 1 << 30
-    assert rows.grad is not None and rows.grad.isfinite().all()
+    def __init__(self) -> None:
+        super().__init__()
+        self.num_numbers = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        for tensor in result if isinstance(result, tuple | list) else (result,):
+            if isinstance(tensor, Tensor):
+                self.num_numbers = max(self.num_numbers, tensor.numel())
+        return result
+
+
+@pytest.mark.parametrize("loss", ["softmax", "sigmoid"])
+def test_no_tensor_ever_holds_more_than_a_slice_of_pairs(loss: LossName, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Value and gradient, with labels of duplicates; the whole matrix would have eight times as many."""
+    count, slice_pairs = 128, 1 << 11
+    numbers = torch.arange(2 * count).reshape(count, 2)
+    found = {}
+    for limit in (slice_pairs, count**2):
+        for rows_function in (softmax_rows, sigmoid_rows):
+            whole = partial(rows_function, slice_pairs=limit)
+            monkeypatch.setattr(f"clip_train.contrastive.{rows_function.__name__}", whole)
+        tensors = features(count)
+        with LargestTensor() as watched:
+            loss_of_rows(pairs_of(tensors, numbers), slice(0, count), loss)[0].total.backward()
+        found[limit] = watched.num_numbers
+    assert found == {slice_pairs: max(slice_pairs, count * WIDTH), count**2: count**2}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_batch_of_32768_stays_below_one_gibibyte() -> None:
+    """A sixteenth of the rows, which take as much memory as all; every score at once would take 4 GiB, and autograd's
+    copies several times that.
+    """
+    count, width = 32_768, 512
+    bare = run_way("benchmarks.contrastive_loss", "features of softmax", count, width, count)
+    for way in ("softmax", "sigmoid"):
+        took = run_way("benchmarks.contrastive_loss", way, count, width, count // 16)
+        assert 0 < took.peak_bytes - bare.peak_bytes < 1 << 30

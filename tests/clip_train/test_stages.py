@@ -11,9 +11,7 @@ import torch
 
 import clip_train.train as module
 from clip_train.config import ClipTrainConfig, FinetuneConfig
-from clip_train.presets import find_model
-from clip_train.text import open_tokenizer
-from clip_train.train import build_source, train
+from clip_train.train import train
 from imagetext.stream import DataConfig
 from runtime.errors import UserError
 from runtime.loop_config import LoopConfig
@@ -142,31 +140,3 @@ def test_wrong_settings_are_refused(web: Path, tmp_path: Path, changes: dict, me
         changes = {**changes, "tokenizer_data": DataConfig(shards=web / "shards")}
     with pytest.raises(UserError, match=message):
         train(config_of(web, tmp_path / "run", model=str(model), **changes))
-
-
-def test_what_is_seen_depends_on_neither_ranks_nor_workers_nor_restarts(web: Path, tmp_path: Path) -> None:
-    """Keys, captions and crops of eight updates, which cross an epoch's end."""
-    from clip_train.text import train_tokenizer
-
-    preset = find_model("s_small")
-    train_tokenizer(tmp_path / "words", preset, ["a shop"], 300)
-    tokenizer = open_tokenizer(tmp_path / "words", preset, 12).tokenizer
-    seen = []
-    for ranks, workers, restart in [(1, 0, 8), (2, 0, 8), (1, 1, 8), (1, 3, 8), (1, 0, 3), (2, 3, 5)]:
-        config = config_of(web, tmp_path / "x")
-        config = replace(config, data=replace(config.data, num_workers=workers))
-        counts: list = []
-        pictures: dict[str, bytes] = {}
-        for begin, end in ((0, restart), (restart, 8)):
-            sources = [build_source(config, tokenizer) for _ in range(ranks)]
-            for rank, source in enumerate(sources):
-                updates = source.updates(begin, rank=rank, world_size=ranks)
-                for _, (batch,) in zip(range(begin, end), updates):
-                    names = [f"{key}@{place}" for key, place in zip(batch.keys, batch.positions, strict=True)]
-                    pictures |= dict(zip(names, (image.numpy().tobytes() for image in batch.images), strict=True))
-            counts += [source.state_dict() for source in sources]
-        whole = build_source(config, tokenizer)
-        whole.load_state_dict(counts)
-        seen.append((whole.audit(), pictures))
-    assert seen[0][0]["drawn"] == 48 and seen[0][0]["distinct"] == 24
-    assert all(one == seen[0] for one in seen[1:])
