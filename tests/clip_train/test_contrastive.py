@@ -147,3 +147,31 @@ def test_duplicates_are_left_out_when_asked(images: tuple[int, ...], captions: s
     partners = torch.arange(3)
     expected = sum(torch.nn.functional.cross_entropy(one, partners, reduction="sum") for one in (logits, logits.T)) / 2
     torch.testing.assert_close(task.coupled_loss(features, 0, slice(0, 3)).total, expected)
+
+
+def test_cached_features_replay_patch_dropout() -> None:
+    """Every parameter's gradient, the temperature's too, is that of one graph over the same microbatches."""
+    from runtime.engine import Engine
+    from runtime.gradients import compute_gradients
+    from tests.runtime.toys import loop_config
+
+    config = model_config(MODELS["foundation"], image_size_px=32, vocab_size=40, context_length=9)
+    config["vision_cfg"] |= {"patch_dropout": 0.5, "layers": 1}
+    task = ContrastiveTask((0.5,) * 3, (0.2,) * 3)
+    torch.manual_seed(4)
+    batches = [batch_of(("original",) * 3) for _ in range(3)]
+    grads = []
+    for way in ("cached", "whole"):
+        model = build_model(config, seed=0)
+        engine = Engine(task, model, loop_config(device="cpu", batch_size=9, microbatch_size=3))
+        if way == "cached":
+            compute_gradients(engine, task, batches, seed=1, step=2, batch_size=9)
+        else:
+            parts = [engine.forward(batch, 1, 2, 18 + 3 * index) for index, batch in enumerate(batches)]
+            images, texts = (torch.cat([part[name] for part in parts]) for name in ("images", "texts"))
+            (contrastive_loss(images, texts, parts[0]["logit_scale"])[0].total / 9).backward()
+        grads.append({name: weight.grad for name, weight in model.named_parameters() if weight.grad is not None})
+    assert {"logit_scale", "visual.conv1.weight"} <= set(grads[0])
+    torch.testing.assert_close(grads[0], grads[1], rtol=1e-4, atol=1e-6)
+    first, second = (engine.forward(batches[0], 1, 2, place)["images"] for place in (18, 21))
+    assert not torch.equal(first, second), "patches are dropped"

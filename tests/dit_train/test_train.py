@@ -24,6 +24,7 @@ from runtime.errors import UserError
 from runtime.loop import LoopConfig, fit
 from runtime.run import Run
 from runtime.seeds import torch_generator
+from tests.fakes import run_distributed
 
 ROOT = Path(__file__).parents[2]
 
@@ -290,3 +291,22 @@ def test_configs_that_contradict_themselves_are_refused(
 def test_a_latent_without_whole_patches_is_refused(latent_config: DitTrainConfig) -> None:
     with pytest.raises(UserError, match=r"latent does not divide into patches.*found 24, wanted a multiple of 16"):
         open_frozen(replace(latent_config, image_size_px=24))
+
+
+def audited_on_rank(rank: int, config: DitTrainConfig) -> None:
+    train(config)
+
+
+@pytest.mark.slow
+def test_two_ranks_audit_what_one_process_does(web: Path, text_encoder_folder: Path, tmp_path: Path) -> None:
+    """Each rank counts what it served itself, and the run's facts hold the sum."""
+    audits = []
+    for name, num_ranks in (("one", 1), ("two", 2)):
+        config = make_config(web, text_encoder_folder, tmp_path / name, num_updates=3, device="cpu")
+        if num_ranks == 1:
+            train(config)
+        else:
+            run_distributed(audited_on_rank, num_ranks, config)
+        audits.append(json.loads((tmp_path / name / "done.json").read_text())["audit"])
+    assert audits[0]["drawn"] == 18
+    assert audits[1] == audits[0]
