@@ -4,15 +4,16 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 
-from eval.config import SUITES, EvalConfig, GenEvalConfig, LmmsConfig, ResultsConfig
+from eval.config import SUITES, EvalConfig, GenEvalConfig, LmmsConfig, PicturesConfig, ResultsConfig
 from runtime import config as configuration
 from runtime.entry import run_entry
 from runtime.errors import UserError
 
-VERBS = (*SUITES, "lmms", "geneval", "collect", "tables", "report")
+VERBS = (*SUITES, "pictures", "lmms", "geneval", "collect", "tables", "report")
 USAGE = """usage: python -m eval VERB --config FILE [--dotted.override VALUE] [--print_config]
 
 measure a run:   captions  modes  captioner  clip  images  judges
+any pictures:    pictures (a folder of drawn ones; --pictures, --reference or --scorers, and --output_dir)
 take over:       lmms (what lmms-eval measured; it takes --results, --run and --output_dir)
                  geneval (what GenEval found in pictures; --prompts, --results, --run and --output_dir)
 from results:    collect  tables  report
@@ -33,6 +34,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise UserError("unknown verb", where="eval", found=verb, wanted=" | ".join(VERBS))
     if verb in SUITES:
         _measure(verb, arguments[1:])
+    elif verb == "pictures":
+        _measure_pictures(arguments[1:])
     elif verb == "lmms":
         _take_over(arguments[1:])
     elif verb == "geneval":
@@ -48,6 +51,14 @@ def _measure(verb: str, argv: Sequence[str]) -> None:
     from eval import measuring
 
     measuring.SUITES[verb](config)
+
+
+def _measure_pictures(argv: Sequence[str]) -> None:
+    description = "Measure a folder of drawn pictures: distances to true ones, and fit to the prompts."
+    config = configuration.parse(PicturesConfig, argv, prog="python -m eval pictures", description=description)
+    from eval.measuring import measure_pictures
+
+    measure_pictures(config)
 
 
 def _take_over(argv: Sequence[str]) -> None:

@@ -134,6 +134,45 @@ class LmmsConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PicturesConfig:
+    """Any folder of drawn pictures: distances to true ones, and fit to the prompts."""
+
+    pictures: Path
+    """Folder that `dit_train.sample` filled, or any folder of picture files."""
+    output_dir: Path
+    """Evaluation folder; rows go to `<output_dir>/pictures/`."""
+    reference: Path | None = None
+    """Folder of true pictures to be near to."""
+    inception: Path | None = None
+    """The Inception of 2015 as torch-fidelity publishes it, `weights-inception-2015-12-05-6726825d.pth`: with it alone
+    are distances called FID and KID."""
+    extractors: dict[str, Path] = field(default_factory=dict)
+    """Other extractors of features by name, open_clip directories: their distances are called FD[name] and KD[name]."""
+    scorers: dict[str, Path] = field(default_factory=dict)
+    """CLIP scorers by name, open_clip directories; prompts come from the manifest."""
+    num_pictures: int | None = None
+    """Pictures there must be; left out, those there are."""
+    run: str | None = None
+    """Name that rows carry, `<stage>/<name>`; left out, `pictures/FOLDER`."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where models run."""
+    threads: int = 1
+    """CPU threads."""
+    batch_size: int = 64
+    """Pictures or prompts per forward pass."""
+    bootstrap_replicates: int = 1000
+    """Bootstrap replicates behind the intervals of CLIP scores, precision and recall."""
+
+    def __post_init__(self) -> None:
+        """Check that there is something to measure, and with what."""
+        if self.reference is None and not self.scorers:
+            raise UserError("nothing to measure", where="reference, scorers", found="neither", wanted="one at least")
+        if self.reference is not None and self.inception is None and not self.extractors:
+            fix = "Give --inception WEIGHTS, or --extractors.NAME an open_clip directory"
+            raise UserError("no extractor of features", where="inception, extractors", found="neither", fix=fix)
+
+
+@dataclass(frozen=True, kw_only=True)
 class GenEvalConfig:
     """What GenEval found in a run's pictures, to be taken over into our rows."""
 

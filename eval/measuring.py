@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from eval.config import EvalConfig, LmmsConfig
+from eval.config import EvalConfig, LmmsConfig, PicturesConfig
 from eval.runs import finished_run, published_subject, subject_of
 from eval.suite import Measurement, Subject, data_fingerprint, run_suite, weights_sha256
 from runtime.device import pick_device
@@ -100,6 +100,36 @@ def measure_images(config: EvalConfig) -> None:
         return list(measure(config, Studio(sampler, config), instruments))
 
     run_suite(config.output_dir / "images", subject, settings, measurements)
+
+
+def measure_pictures(config: PicturesConfig) -> None:
+    """Measure any folder of pictures."""
+    from clip_train.model import load_encoder
+    from eval.image_sets.extractors import ClipTower, Extractor, load_inception
+    from eval.image_sets.folder import read_folder
+    from eval.suites.pictures import measure_pictures as measure
+
+    drawn = read_folder(config.pictures, config.num_pictures)
+    true = None if config.reference is None else read_folder(config.reference)
+    device = pick_device(config.device)
+    torch.set_num_threads(config.threads)
+    towers: list[Extractor] = [ClipTower(load_encoder(path, device), name) for name, path in config.extractors.items()]
+    inception: list[Extractor] = [] if config.inception is None else [load_inception(config.inception, device)]
+    scorers = {name: load_encoder(path, device) for name, path in config.scorers.items()}
+    subject = Subject(
+        run=config.run or f"pictures/{drawn.folder.resolve().name}",
+        seed=drawn.seed,
+        checkpoint_sha256=drawn.checkpoint_sha256,
+        data_fingerprint="" if true is None else true.fingerprint()[:16],
+    )
+    digests = {name: scorer.checkpoint_sha256 for name, scorer in scorers.items()}
+    settings = (drawn.fingerprint(), [each.description for each in (*inception, *towers)], digests, config.batch_size)
+    run_suite(
+        config.output_dir / "pictures",
+        subject,
+        (*settings, config.bootstrap_replicates),
+        lambda: measure(config, drawn, true, [*inception, *towers], scorers),
+    )
 
 
 def measure_judges(config: EvalConfig) -> None:
