@@ -4,16 +4,25 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 
-from eval.config import SUITES, EvalConfig, GenEvalConfig, LmmsConfig, PicturesConfig, ResultsConfig
+from eval.config import (
+    SUITES,
+    EvalConfig,
+    GenEvalConfig,
+    GenEvalFolderConfig,
+    LmmsConfig,
+    PicturesConfig,
+    ResultsConfig,
+)
 from runtime import config as configuration
 from runtime.entry import run_entry
 from runtime.errors import UserError
 
-VERBS = (*SUITES, "pictures", "lmms", "geneval", "collect", "tables", "report")
+VERBS = (*SUITES, "pictures", "geneval_folder", "lmms", "geneval", "collect", "tables", "report")
 USAGE = """usage: python -m eval VERB --config FILE [--dotted.override VALUE] [--print_config]
 
 measure a run:   captions  modes  captioner  clip  images  judges
 any pictures:    pictures (a folder of drawn ones; --pictures, --reference or --scorers, and --output_dir)
+                 geneval_folder (lay drawn pictures out for GenEval; --prompts, --pictures and --output_dir)
 take over:       lmms (what lmms-eval measured; it takes --results, --run and --output_dir)
                  geneval (what GenEval found in pictures; --prompts, --results, --run and --output_dir)
 from results:    collect  tables  report
@@ -36,6 +45,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         _measure(verb, arguments[1:])
     elif verb == "pictures":
         _measure_pictures(arguments[1:])
+    elif verb == "geneval_folder":
+        _lay_out_for_geneval(arguments[1:])
     elif verb == "lmms":
         _take_over(arguments[1:])
     elif verb == "geneval":
@@ -68,6 +79,16 @@ def _take_over(argv: Sequence[str]) -> None:
     from eval.measuring import take_over_lmms
 
     take_over_lmms(config)
+
+
+def _lay_out_for_geneval(argv: Sequence[str]) -> None:
+    description = "Lay drawn pictures out for GenEval's evaluate_images.py."
+    config = configuration.parse(
+        GenEvalFolderConfig, argv, prog="python -m eval geneval_folder", description=description
+    )
+    from eval.geneval.layout import lay_out
+
+    lay_out(config)
 
 
 def _take_over_geneval(argv: Sequence[str]) -> None:

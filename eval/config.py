@@ -173,6 +173,18 @@ class PicturesConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class GenEvalFolderConfig:
+    """Pictures to be laid out for GenEval's detector."""
+
+    prompts: Path
+    """GenEval's `evaluation_metadata.jsonl`."""
+    pictures: Path
+    """Folder that `dit_train.sample` filled from that file, with four pictures a prompt by the published protocol."""
+    output_dir: Path
+    """Folder for GenEval's `evaluate_images.py` to read."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class GenEvalConfig:
     """What GenEval found in a run's pictures, to be taken over into our rows."""
 

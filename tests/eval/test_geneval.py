@@ -185,3 +185,36 @@ def test_bad_prompts(change: dict[str, Any], message: str) -> None:
         parse_prompt(json.dumps({**PROMPTS[0], **change}), 0, "here")
     with pytest.raises(UserError, match="no prompts of GenEval here"):
         read_prompts(Path("nowhere.jsonl"))
+
+
+def drawn(folder: Path, num_prompts: int = 4) -> Path:
+    """Fill a folder as `dit_train.sample --prompts evaluation_metadata.jsonl --images_per_prompt 2` does."""
+    (folder / "images").mkdir(parents=True)
+    rows = []
+    for index in range(num_prompts):
+        for number in range(2):
+            name = f"{index:05d}-{number}.png"
+            (folder / "images" / name).write_bytes(name.encode())
+            row = {"prompt_id": f"{index:05d}", "prompt": PROMPTS[index]["prompt"], "number": number, "file": name}
+            rows.append(json.dumps(row))
+    (folder / "manifest.jsonl").write_text("\n".join(rows) + "\n")
+    return folder
+
+
+def test_pictures_are_laid_out_as_geneval_reads_them(files: tuple[Path, Path], tmp_path: Path) -> None:
+    flags = ["--prompts", str(files[0]), "--pictures", str(drawn(tmp_path / "drawn"))]
+    command.main(["geneval_folder", *flags, "--output_dir", str(tmp_path / "out")])
+    laid = {path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*") if path.is_file()}
+    names = ("metadata.jsonl", "samples/0000.png", "samples/0001.png")
+    assert laid == {f"{index:05}/{name}" for index in range(4) for name in names}
+    assert (tmp_path / "out/00002/samples/0001.png").read_bytes() == b"00002-1.png"
+    assert json.loads((tmp_path / "out/00002/metadata.jsonl").read_text()) == PROMPTS[2]
+
+
+def test_pictures_of_other_prompts_are_not_laid_out(files: tuple[Path, Path], tmp_path: Path) -> None:
+    few = drawn(tmp_path / "few", 3)
+    with pytest.raises(UserError, match="unlike numbers of pictures: found 0 of 'a photo of a red car', wanted 2"):
+        command.main(["geneval_folder", "--prompts", str(files[0]), "--pictures", str(few), "--output_dir", "out"])
+    (few / "manifest.jsonl").write_text((few / "manifest.jsonl").read_text().replace("bench", "cat"))
+    with pytest.raises(UserError, match="a picture of another prompt: found a photo of a cat"):
+        command.main(["geneval_folder", "--prompts", str(files[0]), "--pictures", str(few), "--output_dir", "out"])
