@@ -11,7 +11,8 @@ from runtime.errors import UserError
 
 Name = Literal[
     "all", "loading", "attention", "text_tower", "allocator", "loop", "recaption", "recaption_gpu", "packing",
-    "llava_step", "conversation_index", "resume", "caption_flags", "picture_likeness", "clip_step", "contrastive_loss",
+    "llava_step", "conversation_index", "resume", "caption_flags", "picture_likeness", "clip_step", "clip_step_gpu",
+    "contrastive_loss",
 ]  # fmt: skip
 PLACEHOLDER = "NAME"
 DESCRIPTION = """Measure our ways beside others, in one run: loading (beside webdataset), attention (plain and fused, on
@@ -19,8 +20,9 @@ CPU), text_tower (beside open_clip's forward pass), allocator (beside glibc's as
 hand), recaption (beside transformers' generate), recaption_gpu (an 8B captioner beside what its GPU can do at most),
 packing (beside a row for each conversation), llava_step (beside transformers' Trainer; on a GPU where there is one),
 conversation_index (beside json.load), resume (beside sets of finished ids), caption_flags (precision and recall on
-planted faults), picture_likeness (pictures merged, and found again), clip_step (beside open_clip's model and loss in a
-plain loop), contrastive_loss (time and memory beside open_clip's)."""
+planted faults), picture_likeness (pictures merged, and found again), clip_step (beside open_clip's
+trainer, from tar to step), clip_step_gpu (CLIPs of published size beside open_clip's model and loss), contrastive_loss
+(time and memory beside open_clip's)."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,27 +1,20 @@
 """Training a CLIP on CPU beside open_clip 3.3.0: from JPEG tars to steps, the step alone, and the loader alone."""
 
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import open_clip
-import torch
 from open_clip.model import CLIP
-from torch import Tensor
 
 from benchmarks.clip_data import Shape, narrow_model, publish_untrained, write_shards
 from benchmarks.clip_trainers import Setting
+from benchmarks.clip_ways import END_ID, mixed_batch, own_step, own_training, their_model, their_step
 from benchmarks.own_process import run_way
 from benchmarks.race import Bar, Contender, Result, bars_table, race, spread, table, timed
 from clip_train.architecture import model_config
-from clip_train.contrastive import ContrastiveTask, normalise_images
-from imagetext.loader import ImageTextBatch
-from runtime.loop_config import LoopConfig
 from runtime.tables import markdown_table
-from runtime.training import Training
 
 ABOUT = """\
 A CLIP of S/16's geometry, narrower, in bf16 autocast on one thread, batches and models alike for all. "padded" is the
@@ -40,8 +33,6 @@ decoded picture.
 Every way runs on one core: a bar holds by the seconds of a core that a sample takes, which other work on the machine
 disturbs least."""
 
-_LEARNING_RATE = 1e-4
-_END_ID = 102
 THEIRS, OURS = "open_clip", "OpenRecap"
 EPOCH_BARS = tuple(
     Bar(faster=f"{OURS}, {model}", slower=f"{THEIRS}, {model}", least=1.5) for model in ("padded", "masked")
@@ -58,7 +49,6 @@ class Size:
     image_size_px: int = 112
     context_length: int = 128
     batch_size: int = 64
-    long_share: float = 0.2
     num_updates: int = 2
     num_shards: int = 4
     samples_per_shard: int = 64
@@ -160,11 +150,11 @@ def _race_processes(folder: Path, ways: dict[str, tuple[str, Setting]], repeats:
 
 def measure_steps(size: Size, repeats: int) -> list[Result]:
     """Race the steps on tensors."""
-    batch = _batch(size)
+    batch = mixed_batch(size.batch_size, size.image_size_px, size.context_length)
     steps = {
-        THEIRS: _plain_step(_their_model(_config(size, "padded")), batch),
-        "padded": _own_step(_training(_config(size, "padded"), size), batch),
-        "masked": _own_step(_training(_config(size, "masked"), size), batch),
+        THEIRS: their_step(their_model(_config(size, "padded")), batch),
+        "padded": own_step(own_training(CLIP(**_config(size, "padded"), output_dict=True), len(batch)), batch),
+        "masked": own_step(own_training(CLIP(**_config(size, "masked"), output_dict=True), len(batch)), batch),
     }
 
     def contender(name: str) -> Contender:
@@ -184,72 +174,5 @@ def _config(size: Size, variant: str) -> dict[str, Any]:
         image_size_px=size.image_size_px,
         vocab_size=model.config["text_cfg"]["vocab_size"],
         context_length=size.context_length,
-        end_id=_END_ID,
+        end_id=END_ID,
     )
-
-
-def _batch(size: Size) -> ImageTextBatch:
-    generator = torch.Generator().manual_seed(0)
-    count = size.batch_size
-    is_long = torch.arange(count) < round(size.long_share * count)
-    drawn = torch.rand(count, generator=generator)
-    lengths = torch.where(is_long, 50 + 30 * drawn, 6 + 14 * drawn).long()
-    ids = torch.randint(1000, 30_000, (count, size.context_length), generator=generator)
-    ids[torch.arange(size.context_length) >= lengths[:, None]] = 0
-    ids[torch.arange(count), lengths - 1] = _END_ID
-    pixels = (count, 3, size.image_size_px, size.image_size_px)
-    return ImageTextBatch(
-        keys=tuple(map(str, range(count))),
-        positions=tuple(range(count)),
-        images=torch.randint(0, 256, pixels, generator=generator, dtype=torch.uint8),
-        token_ids=ids,
-        token_lengths=lengths,
-        truncated=torch.zeros(count, dtype=torch.bool),
-        sources=("original",) * count,
-        texts=("",) * count,
-    )
-
-
-def _training(config: dict[str, Any], size: Size) -> Training:
-    task = ContrastiveTask(open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD, float32_attention=False)
-    loop = LoopConfig(
-        num_updates=10**6,
-        batch_size=size.batch_size,
-        learning_rate=_LEARNING_RATE,
-        schedule="constant",
-        weight_decay=0.2,
-        max_grad_norm=None,
-        precision="bf16",
-        device="cpu",
-        wandb="off",
-    )
-    return Training(task, CLIP(**config, output_dict=True), loop, 0, {})
-
-
-def _own_step(training: Training, batch: ImageTextBatch) -> Callable[[], object]:
-    return lambda: training.update(0, [batch])
-
-
-def _their_model(config: dict[str, Any]) -> CLIP:
-    theirs = json.loads(json.dumps(config))
-    for tower in ("vision_cfg", "text_cfg"):
-        del theirs[tower]["block_type"]
-    return CLIP(**theirs, output_dict=True).train()
-
-
-def _plain_step(model: CLIP, batch: ImageTextBatch) -> Callable[[], Tensor]:
-    optimizer = torch.optim.AdamW(model.parameters(), lr=_LEARNING_RATE, weight_decay=0.2)
-    loss = open_clip.ClipLoss()
-    images = normalise_images(batch.images, open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD)
-
-    def step() -> Tensor:
-        optimizer.zero_grad()
-        with torch.autocast("cpu", torch.bfloat16):
-            total: Tensor = loss(**model(images, batch.token_ids))
-        total.backward()
-        optimizer.step()
-        with torch.no_grad():
-            model.logit_scale.clamp_(0, 4.6052)
-        return total
-
-    return step

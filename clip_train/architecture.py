@@ -110,6 +110,16 @@ def _vision_config(preset: ModelPreset) -> dict[str, Any]:
     }
 
 
+def compile_blocks(model: CLIP) -> None:
+    """Have torch compile a model's transformer blocks, in place; its weights keep their names.
+
+    Blocks and not towers: all of a tower's share one program, and ranks that share weights out gather them by blocks.
+    """
+    for module in model.modules():
+        if type(module).__name__ in BLOCKS:
+            module.compile()
+
+
 def build_model(config: Mapping[str, Any], seed: int, *, narrow: bool = True) -> CLIP:
     """Build and initialise the model that an open_clip `model_cfg` describes; a pure function of config and seed.
 

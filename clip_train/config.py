@@ -86,6 +86,10 @@ class ClipTrainConfig:
     """Whether pictures of equal bytes, or equal captions, in a batch count as wrong partners; false leaves such pairs
     out of the loss, over all ranks.
     """
+    compile_blocks: bool = False
+    """Whether torch compiles the towers' transformer blocks: minutes at the start, then fewer and larger kernels, whose
+    sums run in another order.
+    """
     finetune: FinetuneConfig | None = None
     """A second stage at another image size, in the same run; null trains one stage."""
     open_clip_checkpoint: bool = False

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from clip_train.architecture import build_model, model_config
+from clip_train.architecture import build_model, compile_blocks, model_config
 from clip_train.card import model_card
 from clip_train.compute import ClipCost
 from clip_train.config import OPENAI_TOKENIZER, ClipTrainConfig
@@ -79,6 +79,8 @@ def train_stage(config: ClipTrainConfig, after: Run | None = None) -> None:
     weights = config.start_from if after is None else after.export
     if weights is not None:
         start_from(model, weights)
+    if config.compile_blocks:
+        compile_blocks(model)
     source = build_source(config, read.tokenizer)
     result = fit(
         task=build_task(config),

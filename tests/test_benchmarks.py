@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from open_clip.model import CLIP
 from torch import nn
 
 from benchmarks import __main__ as command
@@ -14,6 +15,8 @@ from benchmarks import (
     attention,
     caption_flags,
     clip_step,
+    clip_step_gpu,
+    clip_ways,
     conversation_index,
     large_captioner,
     llava_mix,
@@ -329,11 +332,13 @@ def test_clip_steps_compute_one_loss() -> None:
     results = clip_step.measure_steps(size, repeats=1)
     assert [result.name for result in results] == ["open_clip", "padded", "masked"]
     assert all(len(result.rates) == len(result.core_seconds) == 1 for result in results)
-    batch, config = clip_step._batch(size), clip_step._config(size, "padded")
-    theirs, ours = clip_step._their_model(config), clip_step._training(config, size)
+    batch = clip_ways.mixed_batch(size.batch_size, size.image_size_px, size.context_length)
+    config = clip_step._config(size, "padded")
+    theirs = clip_ways.their_model(config)
+    ours = clip_ways.own_training(CLIP(**config, output_dict=True), size.batch_size)
     ours.engine.model.load_state_dict(theirs.state_dict())
-    wanted = clip_step._plain_step(theirs, batch)()
-    clip_step._own_step(ours, batch)()
+    wanted = clip_ways.their_step(theirs, batch)()
+    clip_ways.own_step(ours, batch)()
     # The same model in bfloat16, its products in another order.
     assert ours.window.close()["loss"] == pytest.approx(wanted.item(), rel=2e-2)
 
@@ -347,3 +352,27 @@ def test_both_trainers_of_a_clip_run_an_epoch_from_the_same_tars() -> None:
     for name in ("open_clip, padded", "OpenRecap, padded", "open_clip, masked", "OpenRecap, masked", "webdataset"):
         assert ways[name] > 0
     assert measured.count(" >= 1.5 |") == 2 and measured.count(" >= 1 |") == measured.count(" >= 1.2 |") == 1
+
+
+def test_clip_steps_of_a_gpu_run_tiny_on_a_cpu() -> None:
+    measured = clip_step_gpu.measure(clip_step_gpu.SIZES["tiny"], repeats=1)
+    rows = [
+        [cell.strip() for cell in line.split("|")[1:-1]] for line in measured.splitlines() if line.startswith("| tiny")
+    ]
+    assert [row[3] for row in rows] == ["open_clip", "OpenRecap"] * 3
+    assert [row[2] for row in rows] == ["8", "8", "16", "16", "16, mixed", "16, mixed"]
+    assert all(float(row[5]) > 0 and row[6:] == ["–", "–"] for row in rows)
+
+
+def test_a_batch_that_does_not_fit_is_halved_until_it_does() -> None:
+    tried: list[int] = []
+
+    def attempt(batch_size: int) -> str:
+        tried.append(batch_size)
+        if batch_size > 2:
+            raise torch.OutOfMemoryError
+        return "fits"
+
+    assert clip_step_gpu.largest(attempt, 16) == (2, "fits") and tried == [16, 8, 4, 2]
+    with pytest.raises(torch.OutOfMemoryError):
+        clip_step_gpu.largest(lambda size: attempt(size + 2), 16)
