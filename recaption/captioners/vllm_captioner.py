@@ -23,9 +23,10 @@ from recaption.captioners.base import (
 )
 from recaption.captioners.draws import seed_of_draws
 from recaption.captioners.identity import identify_model, identify_settings, package_versions
-from recaption.captioners.pictures import as_image, pixels_of
+from recaption.captioners.pictures import pixels_of
 from recaption.captioners.rendering import PromptRenderer
 from recaption.captioners.vllm_engine import open_engine
+from recaption.captioners.vllm_prompts import EnginePrompts
 from recaption.config import RecaptionConfig
 from recaption.named_prompts import Decoding
 from recaption.prompts import decodings_for, prompts_without_condition
@@ -58,22 +59,22 @@ class VllmCaptioner:
     def __init__(self, config: RecaptionConfig):
         self.captioner_id = identify_captioner(config)
         self._folder = local_folder(config.model)
-        self._longer_side_px = config.max_side_px
         self._max_new_tokens = config.max_new_tokens
         self._decodings = decodings_for(config)
         self._renderer = PromptRenderer(self._folder)
         # What its template can't render is said before the first picture.
         for prompt in prompts_without_condition(config):
             self._renderer.token_ids(prompt)
-        # Answers to several prompts begin with the same picture.
-        self._shares_pictures = len(self._decodings) > 1
         self._most_rows = max(1, 2 * config.vllm.max_sequences // len(self._decodings))
-        self._engine = open_engine(config, share_prefixes=self._shares_pictures)
+        self._pixels = pixels_of(self._folder, config.max_side_px)
+        # Answers to several prompts begin with the same picture.
+        self._engine = open_engine(config, share_prefixes=len(self._decodings) > 1)
+        self._prompts = EnginePrompts(self._engine, self._renderer.token_ids, self._pixels)
 
     @property
     def prepare(self) -> Callable[[Image.Image], Any]:
         """Return what makes uint8 pixels of a picture: a LLaVA's square, which vLLM's own processor leaves as it is."""
-        return pixels_of(self._folder, self._longer_side_px).prepare
+        return self._pixels.prepare
 
     def answer(self, items: Iterator[Item]) -> Iterator[Result]:
         """Yield a result for every request as its answers end; raises CaptionerLostError when the engine died."""
@@ -100,7 +101,7 @@ class VllmCaptioner:
     def _made_ready(self, request: Request) -> "_Ready | Failed":
         """Return what the engine is given for a request; what can't be made ready is its row's fault."""
         try:
-            prompts = [self._prompt(request, place) for place in range(len(request.prompts))]
+            prompts = self._prompts.render(request.picture, request.prompts)
         except (ValueError, TypeError, VLLMValidationError) as error:
             return _refused(request, error)
         except Exception as error:
@@ -167,17 +168,6 @@ class VllmCaptioner:
             mean_logprob=completion.cumulative_logprob / num_scored if num_scored else None,
         )
 
-    def _prompt(self, request: Request, place: int) -> Any:
-        prompt: dict[str, Any] = {
-            "prompt_token_ids": self._renderer.token_ids(request.prompts[place]),
-            "multi_modal_data": {"image": as_image(request.picture)},
-        }
-        if self._shares_pictures:
-            # A name of ours spares a hash of the pixels.
-            prompt["multi_modal_uuids"] = {"image": [str(request.ticket)]}
-        (rendered,) = self._engine.renderer.render_cmpl([prompt])
-        return rendered
-
     def _sampling(self, request: Request, place: int) -> SamplingParams:
         decoding = request.decoding or self._decodings[place]
         drawn = {} if decoding.greedy else self._draw(decoding, request.key, request.prompts[place])
@@ -186,6 +176,10 @@ class VllmCaptioner:
             max_tokens=request.max_new_tokens or self._max_new_tokens,
             stop_token_ids=list(self._renderer.stop_ids),
             logprobs=0,
+            # An object for each token would keep Python's collector of garbage busy.
+            flat_logprobs=True,
+            # Nobody else has these.
+            skip_clone=True,
             # Texts are made of whole answers, here: step by step, vLLM would spell every token twice.
             detokenize=False,
             output_kind=RequestOutputKind.FINAL_ONLY,

@@ -11,6 +11,7 @@ from vllm.v1.engine.exceptions import EngineDeadError
 from vllm.v1.engine.llm_engine import LLMEngine
 
 from llava_train.hub import local_folder
+from recaption.captioners.vllm_on_cpu import start_on_cpu
 from recaption.config import RecaptionConfig
 from recaption.prompts import decodings_for
 from runtime.errors import UserError
@@ -26,12 +27,18 @@ def open_engine(config: RecaptionConfig, *, share_prefixes: bool) -> LLMEngine:
         arguments = _arguments(config, share_prefixes=share_prefixes)
         if current_platform.is_cpu() and _samples(config):
             _read_prompts_whole(arguments)
-        engine = LLMEngine.from_engine_args(arguments)
+        engine = _start(arguments)
     except ValueError as error:
         found = " ".join(str(error).split())[:600]
         raise UserError("vLLM refuses this model or these settings", where=config.model, found=found) from error
     _tell_of_death(engine)
     return engine
+
+
+def _start(arguments: EngineArgs) -> LLMEngine:
+    if current_platform.is_cpu() and arguments.tensor_parallel_size == 1:
+        return start_on_cpu(arguments)
+    return LLMEngine.from_engine_args(arguments)
 
 
 def _tell_of_death(engine: LLMEngine) -> None:

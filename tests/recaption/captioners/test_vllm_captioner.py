@@ -127,6 +127,10 @@ def test_a_job_says_what_the_embedded_captioner_says(name: str, ours: Job, reque
     assert [row["status"] for row in rows] == ["success"] * NUM_HELD_OUT
     assert {row["finish_reason"] for row in rows} == {"stop"}
     assert all(0 < row["num_tokens"] < 24 and row["mean_logprob"] <= 0 for row in rows)
+    for row, our_row in zip(rows, ours.rows(), strict=True):
+        if row["re_caption"] == our_row["re_caption"]:
+            assert row["num_tokens"] == our_row["num_tokens"]
+            assert row["mean_logprob"] == pytest.approx(our_row["mean_logprob"], abs=1e-3)
     # A model whose tower was not loaded says the same of every picture.
     assert len({row["re_caption"] for row in rows}) >= 6
 
@@ -152,6 +156,10 @@ def test_the_engine_holds_rows_of_the_next_shard_before_a_shard_is_done(in_proce
     together = [set(held) for held in in_process.found["held_together"]]
     for shard, following in pairwise(SHARDS):
         assert any({shard, following} <= held for held in together), f"drained between {shard} and {following}"
+
+
+def test_squares_are_rendered_as_the_engines_own_processor_would(in_process: Job) -> None:
+    assert in_process.found["knows_squares"]
 
 
 def test_a_dead_engine_is_said_and_replaced_and_no_row_is_lost(in_process: Job) -> None:

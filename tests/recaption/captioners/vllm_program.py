@@ -3,7 +3,8 @@
     python -m tests.recaption.captioners.vllm_program OUTPUT RECAPTION_ARGUMENTS...
 
 Runs `python -m recaption RECAPTION_ARGUMENTS...` in this process. Writes a JSON object: the sets of shards whose rows
-the engine held at one time; how many engines were opened; and what became of a request longer than the model reads.
+the engine held at one time; how many engines were opened; whether squares are rendered without vLLM's processor; and
+what became of a request longer than the model reads.
 """
 
 import json
@@ -75,6 +76,7 @@ def main() -> None:
     found = {
         "held_together": sorted(watch.held_together),
         "num_engines": len(watch.captioners),
+        "knows_squares": watch.captioners[0]._prompts.knows_squares,
         "too_much": ask_too_much(watch.captioners[-1]),
     }
     Path(output).write_text(json.dumps(found))
