@@ -32,8 +32,8 @@ class Results:
         return self._outcomes[run]
 
     def protocols(self, runs: Iterable[str], metric: str) -> set[str]:
-        """List the protocols by which a metric of these runs was measured; of more than one nothing can be compared."""
-        return {row.protocol for run in runs if (row := self.row(run, metric)) is not None}
+        """List how a metric of these runs was measured (`Row.measured_as`); more than one way can't be compared."""
+        return {row.measured_as for run in runs if (row := self.row(run, metric)) is not None}
 
 
 def read_results(root: Path) -> Results:

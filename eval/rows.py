@@ -2,13 +2,21 @@
 
 import json
 import math
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from runtime import atomic
+from runtime.appending import append_lines, whole_lines
 from runtime.errors import UserError
+
+Manifest = Mapping[str, str | int | float | None]
+"""Facts of a protocol, by name."""
+FACTS_OF_THE_MODEL = ("context_length_tokens", "image_transform", "checkpoint", "model")
+"""Facts that belong to what is measured: numbers that differ in these alone may stand in one column."""
+_LATER_FIELDS = ("manifest", "commit")
+"""Fields that rows written by older versions lack."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,38 +39,63 @@ class Row:
     """How it was measured; numbers with unlike protocols never share a column."""
     run: str
     """Run that was measured, `<stage>/<name>`."""
-    seed: int
-    """Training seed of the run."""
+    seed: int | None
+    """Training seed of the run; None where nobody knows it."""
     checkpoint_sha256: str
     """Hash over the weights that were measured; empty when the suite measures text alone."""
     data_fingerprint: str
     """Fingerprint of the data set the test items come from."""
+    manifest: Manifest = field(default_factory=dict)
+    """The protocol, fact by fact: split, counts, hash of the annotations, precision, tie policy and more."""
+    commit: str | None = None
+    """Commit of the code that measured it, with "+changes" where files differed; None where it is not known."""
+
+    @property
+    def measured_as(self) -> str:
+        """Say by which protocol, in every fact that two numbers must share to stand in one column."""
+        facts = {name: value for name, value in self.manifest.items() if name not in FACTS_OF_THE_MODEL}
+        return f"{self.protocol} {json.dumps(facts, sort_keys=True)}"
 
 
 def write_rows(path: Path, rows: Iterable[Row]) -> None:
     """Write one JSON line a row; the file is whole or absent."""
-    lines = [json.dumps({key: _encode(value) for key, value in asdict(row).items()}) for row in rows]
-    atomic.write_text(path, "".join(f"{line}\n" for line in lines))
+    atomic.write_text(path, "".join(f"{_line(row)}\n" for row in rows))
+
+
+def append_rows(path: Path, rows: Iterable[Row]) -> None:
+    """Add rows to a file that other processes may add to at the same time; of equal rows the last one counts."""
+    append_lines(path, [_line(row) for row in rows])
 
 
 def read_rows(path: Path) -> list[Row]:
-    """Read rows written by `write_rows`; a malformed line is a UserError naming it."""
-    rows = []
-    for number, line in enumerate(path.read_text().splitlines(), start=1):
-        where = f"{path}:{number}"
-        try:
-            record = json.loads(line)
-        except json.JSONDecodeError:
-            raise UserError("not a JSON line", where=where, found=line[:60]) from None
-        wanted = {field.name for field in fields(Row)}
-        if not isinstance(record, dict):
-            raise UserError("not a row", where=where, found=line[:60], wanted="a JSON object")
-        if set(record) != wanted:
-            odd = sorted(set(record) ^ wanted)
-            raise UserError("a row's fields differ", where=where, found=odd, wanted="the fields of eval.rows.Row")
-        decoded: dict[str, Any] = {key: _decode(key, value) for key, value in record.items()}
-        rows.append(Row(**decoded))
-    return rows
+    """Read rows written by `write_rows` or `append_rows`; a malformed line is a UserError naming it."""
+    return [_row(line, f"{path}:{number}") for number, line in enumerate(whole_lines(path), start=1)]
+
+
+def latest_rows(rows: Iterable[Row]) -> list[Row]:
+    """Return the last row of each run, suite and metric, in the order in which they first came."""
+    return list({(row.run, row.suite, row.metric): row for row in rows}.values())
+
+
+def _row(line: str, where: str) -> Row:
+    try:
+        record = json.loads(line)
+    except json.JSONDecodeError:
+        raise UserError("not a JSON line", where=where, found=line[:60]) from None
+    if not isinstance(record, dict):
+        raise UserError("not a row", where=where, found=line[:60], wanted="a JSON object")
+    wanted = {field.name for field in fields(Row)}
+    odd = sorted(set(record) ^ wanted - (set(_LATER_FIELDS) - set(record)))
+    if odd:
+        raise UserError("a row's fields differ", where=where, found=odd, wanted="the fields of eval.rows.Row")
+    if not isinstance(record.get("manifest", {}), dict):
+        raise UserError("wrong manifest", where=where, found=record["manifest"], wanted="an object of named facts")
+    decoded: dict[str, Any] = {key: _decode(key, value) for key, value in record.items()}
+    return Row(**decoded)
+
+
+def _line(row: Row) -> str:
+    return json.dumps({key: _encode(value) for key, value in asdict(row).items()})
 
 
 def _encode(value: object) -> object:

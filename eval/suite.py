@@ -4,13 +4,13 @@ import hashlib
 import shutil
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from eval.bootstrap import REPLICATES, item_interval
 from eval.outcomes import Outcome, write_outcomes
-from eval.rows import Row, write_rows
-from runtime import atomic
+from eval.rows import Manifest, Row, append_rows, write_rows
+from runtime import atomic, provenance
 from runtime.errors import UserError
 from runtime.intervals import Interval
 from runtime.json_files import read_object
@@ -21,7 +21,7 @@ class Subject:
     """What is measured: a run's weights, on a data set."""
 
     run: str
-    seed: int
+    seed: int | None
     checkpoint_sha256: str
     data_fingerprint: str
 
@@ -35,12 +35,22 @@ class Measurement:
     count: int
     interval: Interval
     outcome: Outcome | None = None
+    manifest: Manifest = field(default_factory=dict)
+    """Facts of the protocol beyond the data set's name and its items, which every row has."""
 
 
-def measure(metric: str, outcome: Outcome, protocol: str, replicates: int = REPLICATES) -> Measurement:
+def measure(
+    metric: str, outcome: Outcome, protocol: str, replicates: int = REPLICATES, manifest: Manifest | None = None
+) -> Measurement:
     """Turn item outcomes into a measurement with its interval over items."""
-    interval = item_interval(outcome, replicates=replicates)
-    return Measurement(metric=metric, protocol=protocol, count=outcome.count, interval=interval, outcome=outcome)
+    return Measurement(
+        metric=metric,
+        protocol=protocol,
+        count=outcome.count,
+        interval=item_interval(outcome, replicates=replicates),
+        outcome=outcome,
+        manifest=manifest or {},
+    )
 
 
 def run_suite(
@@ -48,11 +58,15 @@ def run_suite(
     subject: Subject,
     settings: object,
     measure_all: Callable[[], Iterable[Measurement]],
+    *,
+    suite: str | None = None,
+    ledger: Path | None = None,
 ) -> bool:
     """Measure into `folder` unless that is done; return whether anything was measured.
 
     `items.npz` and `rows.jsonl` are followed by `done.json`, which remembers what was measured and how. A folder whose
-    mark differs (other weights, other data, other settings) is measured anew, and says so.
+    mark differs (other weights, other data, other settings) is measured anew, and says so. Rows name their suite after
+    the folder unless told otherwise; they are appended to the `ledger`, where there is one, before the mark is set.
     """
     identity = _identity(subject, settings)
     mark = folder / "done.json"
@@ -66,7 +80,10 @@ def run_suite(
     atomic.make_folder(folder)
     start = time.monotonic()
     measurements = list(measure_all())
-    _write(folder, subject, measurements)
+    rows = _rows(subject, suite or folder.name, measurements)
+    _write(folder, measurements, rows)
+    if ledger is not None:
+        append_rows(ledger, rows)
     atomic.write_json(mark, {"identity": identity, "wall_seconds": round(time.monotonic() - start, 3)})
     print(f"{folder}: {len(measurements)} rows in {time.monotonic() - start:.1f} s")
     return True
@@ -105,20 +122,35 @@ def _differences(found: dict[str, str], wanted: dict[str, str]) -> list[str]:
     return [key for key in wanted if found.get(key) != wanted[key]]
 
 
-def _write(folder: Path, subject: Subject, measurements: Sequence[Measurement]) -> None:
-    outcomes = {item.metric: item.outcome for item in measurements if item.outcome is not None}
-    write_outcomes(folder / "items.npz", outcomes)
-    rows = [
+def _rows(subject: Subject, suite: str, measurements: Sequence[Measurement]) -> list[Row]:
+    commit = provenance.source_commit()
+    return [
         Row(
-            suite=folder.name,
+            suite=suite,
             metric=item.metric,
             value=item.interval.value,
             count=item.count,
             low=item.interval.low,
             high=item.interval.high,
             protocol=item.protocol,
+            manifest={**_facts(item), **item.manifest},
+            commit=commit,
             **vars(subject),
         )
         for item in measurements
     ]
+
+
+def _facts(measurement: Measurement) -> Manifest:
+    """Return what every row's manifest says: which data set, and which of its items were tested."""
+    facts: dict[str, str | int | float | None] = {"dataset": measurement.metric.split("/")[0]}
+    if measurement.outcome is not None:
+        names = "\n".join(measurement.outcome.ids.astype(str).tolist())
+        facts["items_sha256"] = hashlib.sha256(names.encode()).hexdigest()[:16]
+    return facts
+
+
+def _write(folder: Path, measurements: Sequence[Measurement], rows: Sequence[Row]) -> None:
+    outcomes = {item.metric: item.outcome for item in measurements if item.outcome is not None}
+    write_outcomes(folder / "items.npz", outcomes)
     write_rows(folder / "rows.jsonl", rows)

@@ -41,14 +41,17 @@ class Column:
         """Start an empty column."""
         self.results, self.metric, self.scale, self.digits, self.replicates = results, metric, scale, digits, replicates
         self.protocol: str | None = None
+        self._measured_as: str | None = None
 
     def cell(self, runs: Sequence[RunEntry]) -> str:
         """Format an arm's value, or say that there is none, or that it was measured by another protocol."""
-        protocols = self.results.protocols((run.qualified_name for run in runs), self.metric)
-        if not protocols:
+        rows = [row for run in runs if (row := self.results.row(run.qualified_name, self.metric)) is not None]
+        if not rows:
             return NOTHING
-        self.protocol = self.protocol or min(protocols)
-        if protocols != {self.protocol}:
+        if self._measured_as is None:
+            first = min(rows, key=lambda row: row.measured_as)
+            self.protocol, self._measured_as = first.protocol, first.measured_as
+        if {row.measured_as for row in rows} != {self._measured_as}:
             return "another protocol"
         found = arm_interval(self.results, runs, [self.metric], self.replicates)
         assert found is not None, "a protocol was found, so a row exists"
