@@ -9,7 +9,7 @@ from typing import Any
 
 import open_clip
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from open_clip.model import CLIP, CustomTextCLIP
 from open_clip.tokenizer import HFTokenizer
 from PIL import Image
@@ -59,8 +59,11 @@ class ClipEncoder:
 
     def truncated(self, texts: Sequence[str]) -> Bool[Tensor, " texts"]:
         """Tell which texts lose words to the context length."""
-        lengths = [self._num_tokens(text) for text in texts]
-        return torch.tensor(lengths, dtype=torch.int64) > self.tokenizer.context_length
+        return self.token_counts(texts) > self.tokenizer.context_length
+
+    def token_counts(self, texts: Sequence[str]) -> Int[Tensor, " texts"]:
+        """Count each whole text's tokens, special ones included, however many the context has room for."""
+        return torch.tensor([self._num_tokens(text) for text in texts], dtype=torch.int64)
 
     def _num_tokens(self, text: str) -> int:
         if isinstance(self.tokenizer, HFTokenizer):

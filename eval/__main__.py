@@ -6,7 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 
 from eval.config import (
     SUITES,
+    BenchmarkConfig,
     EvalConfig,
+    ExportConfig,
     GenEvalConfig,
     GenEvalFolderConfig,
     LmmsConfig,
@@ -17,15 +19,16 @@ from runtime import config as configuration
 from runtime.entry import run_entry
 from runtime.errors import UserError
 
-VERBS = (*SUITES, "pictures", "geneval_folder", "lmms", "geneval", "collect", "tables", "report")
+VERBS = (*SUITES, "benchmark", "pictures", "geneval_folder", "lmms", "geneval", "collect", "tables", "report", "export")
 USAGE = """usage: python -m eval VERB --config FILE [--dotted.override VALUE] [--print_config]
 
 measure a run:   captions  modes  captioner  clip  images  judges
+any CLIP:        benchmark (on published test sets; it takes --model, --datasets.NAME and --output_dir)
 any pictures:    pictures (a folder of drawn ones; --pictures, --reference or --scorers, and --output_dir)
                  geneval_folder (lay drawn pictures out for GenEval; --prompts, --pictures and --output_dir)
 take over:       lmms (what lmms-eval measured; it takes --results, --run and --output_dir)
                  geneval (what GenEval found in pictures; --prompts, --results, --run and --output_dir)
-from results:    collect  tables  report
+from results:    collect  tables  report  export (rows for CLIP_benchmark and DataComp; --rows and --output_dir)
 
 `python -m eval VERB --help` lists the options of a verb."""
 
@@ -43,14 +46,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise UserError("unknown verb", where="eval", found=verb, wanted=" | ".join(VERBS))
     if verb in SUITES:
         _measure(verb, arguments[1:])
-    elif verb == "pictures":
-        _measure_pictures(arguments[1:])
-    elif verb == "geneval_folder":
-        _lay_out_for_geneval(arguments[1:])
-    elif verb == "lmms":
-        _take_over(arguments[1:])
-    elif verb == "geneval":
-        _take_over_geneval(arguments[1:])
+    elif verb in _OTHERS:
+        _OTHERS[verb](arguments[1:])
     else:
         _print_results(verb, arguments[1:])
 
@@ -98,6 +95,34 @@ def _take_over_geneval(argv: Sequence[str]) -> None:
     from eval.geneval.taking_over import take_over
 
     take_over(config)
+
+
+def _benchmark(argv: Sequence[str]) -> None:
+    config = configuration.parse(
+        BenchmarkConfig, argv, prog="python -m eval benchmark", description="Measure a CLIP on published test sets."
+    )
+    from eval.benchmarking import benchmark
+
+    benchmark(config)
+
+
+def _export(argv: Sequence[str]) -> None:
+    config = configuration.parse(
+        ExportConfig, argv, prog="python -m eval export", description="Write rows as other tools read them."
+    )
+    from eval.exports import export
+
+    export(config)
+
+
+_OTHERS: Mapping[str, Callable[[Sequence[str]], None]] = {
+    "lmms": _take_over,
+    "benchmark": _benchmark,
+    "pictures": _measure_pictures,
+    "geneval_folder": _lay_out_for_geneval,
+    "geneval": _take_over_geneval,
+    "export": _export,
+}
 
 
 def _print_results(verb: str, argv: Sequence[str]) -> None:

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from eval.datasets.entries import REGISTRY
 from runtime.errors import UserError
 
 SUITES = ("captions", "modes", "captioner", "clip", "images", "judges")
@@ -115,6 +116,62 @@ class EvalConfig:
     """Text-to-image models."""
     judge: JudgeConfig = JudgeConfig()
     """Judges of generated images."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchmarkConfig:
+    """A contrastive model and the published test sets on which it is measured."""
+
+    model: str
+    """`local-dir:FOLDER` or a folder that open_clip reads, `hf-hub:ORG/NAME`, or `NAME,PRETRAINED` (tag or file)."""
+    datasets: dict[str, Path]
+    """Data sets by name, with the folder of each: `--datasets.coco DATA/coco`; any CLIP_benchmark webdataset is
+    `wds/NAME`. `configs/eval/datasets.yaml` lists the names."""
+    output_dir: Path
+    """Folder of rows; those of several models go to one `rows.jsonl` in it."""
+    name: str | None = None
+    """What rows call the model; null derives it from `model`."""
+    modes: tuple[Literal["official", "clip_benchmark"], ...] = ("official",)
+    """How scores are counted where harnesses differ: each benchmark's own way, or CLIP_benchmark's."""
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    """In what the towers compute; features and scores are float32 or more."""
+    partial: bool = False
+    """Measure data sets whose counts are not the published ones; their rows then compare with none that are whole."""
+    registry: Path = REGISTRY
+    """The file that says what the data sets are."""
+    cache: Path | None = None
+    """Folder of embeddings, kept for the next command; null is `<output_dir>/embeddings`."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where the model runs."""
+    threads: int = 1
+    """CPU threads of the model, on each rank."""
+    decode_threads: int = 4
+    """Threads that read, decode and resize pictures, on each rank."""
+    batch_size: int = 64
+    """Images or texts per forward pass."""
+    bootstrap_replicates: int = 1000
+    """Bootstrap replicates behind each interval."""
+
+    def __post_init__(self) -> None:
+        """Check what can be checked without the data."""
+        if not self.datasets:
+            fix = "Pass --datasets.NAME FOLDER"
+            raise UserError("no data set to measure on", where="datasets", found={}, wanted="one or more", fix=fix)
+        for name in ("threads", "decode_threads", "batch_size", "bootstrap_replicates"):
+            if getattr(self, name) < 1:
+                raise UserError("must be positive", where=name, found=getattr(self, name), wanted="1 or more")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportConfig:
+    """Rows, and where they go in other tools' formats."""
+
+    rows: Path
+    """A file of rows, such as `rows.jsonl` or `results.jsonl`."""
+    output_dir: Path
+    """Folder to write to: `clip_benchmark/*.json`, `clip_benchmark.csv`, `datacomp/<model>/eval_results.jsonl`."""
+    registry: Path = REGISTRY
+    """The file that says what the data sets are called elsewhere."""
 
 
 @dataclass(frozen=True, kw_only=True)
