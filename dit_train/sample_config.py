@@ -15,7 +15,7 @@ class SampleConfig:
     pipeline: Path
     """Exported folder of a finished training run (`R/export`)."""
     prompts: Path
-    """Text file with a prompt a line, numbered from 0; or JSON lines with `prompt` and, if wanted, `id`."""
+    """Text file with a prompt a line, numbered from 0; or JSON lines with `prompt` and, if wanted, `id` or `key`."""
     out: Path
     """Folder for pictures, contact sheet and manifest; what is drawn already stays."""
     images_per_prompt: int = 1

@@ -121,7 +121,7 @@ def _prompts(path: Path) -> Iterator[tuple[str, str]]:
     seen: set[str] = set()
     for number, placed in enumerate(stream_records(path)):
         record = placed.value if isinstance(placed.value, dict) else {}
-        prompt, prompt_id = record.get("prompt"), str(record.get("id", f"{number:05d}"))
+        prompt, prompt_id = record.get("prompt"), str(record.get("id", record.get("key", f"{number:05d}")))
         where = f"{path}, record {number}"
         if not isinstance(prompt, str):
             raise UserError("no prompt", where=where, found=sorted(record), wanted='an object with a text as "prompt"')
