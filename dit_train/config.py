@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Literal
 
 from dit_train.objective_config import NoiseConfig, ObjectiveConfig
+from dit_train.plan_config import PlanConfig
+from dit_train.preview_config import PreviewConfig
 from dit_train.sizes import SIZES, SizeName
 from imagetext.mix import CaptionMixConfig
 from imagetext.mix_check import check_mix
@@ -63,6 +65,10 @@ class DitTrainConfig:
     """Read the text encoder's token embeddings in place of its last hidden state."""
     predicts_image: bool = False
     """Let the last layer give the image, from which the velocity follows (arXiv 2511.13720), and not the velocity."""
+    previews: PreviewConfig = field(default_factory=PreviewConfig)
+    """Pictures drawn on the way."""
+    plan: PlanConfig = field(default_factory=PlanConfig)
+    """What --plan reckons with."""
     seed: int = 0
     """Seed of everything random: initial weights, order, captions, noise."""
 

@@ -61,14 +61,15 @@ class DiffusionTask:
     def loss(self, model: nn.Module, batch: ImageTextBatch, step: int, generator: torch.Generator) -> LossSum:
         """Return the summed loss of the objective. A batch that lost all its samples costs nothing."""
         if not batch.keys:
-            return LossSum(total=torch.stack([parameter.sum() for parameter in model.parameters()]).sum() * 0)
+            nothing = torch.stack([parameter.sum() for parameter in model.parameters()]).sum() * 0
+            none = nothing.detach().new_zeros(0)
+            return self._summed(nothing, none, batch, Draws(none[:, None, None, None], none, none.bool()))
         copies = self._draws_per_image
         draws = self.draw(batch.images.shape, generator)
         x = self._clean(batch.images, draws).repeat(copies, 1, 1, 1)
         condition = self._encode(batch, draws.drops)
         losses = self._objective.loss(model, x, draws.noise.to(x.device), draws.levels.to(x.device), condition)
-        metrics = self._split(losses.detach(), batch.sources * copies, draws)
-        return LossSum(total=losses.sum() / copies, metrics={name: value / copies for name, value in metrics.items()})
+        return self._summed(losses.sum() / copies, losses.detach(), batch, draws)
 
     def draw(self, shape: torch.Size, generator: torch.Generator) -> Draws:
         """Draw noise, levels and dropped captions, in this order, for images of a shape.
@@ -104,24 +105,28 @@ class DiffusionTask:
         lengths = torch.where(drops, self._empty_length, batch.token_lengths)
         return self._text_encoder.encode(token_ids, lengths)
 
-    def _split(self, losses: Float[Tensor, " batch"], sources: Sequence[str], draws: Draws) -> dict[str, Tensor]:
-        """Return each part's share of the loss and of the draws: their ratio is the part's mean loss.
+    def _summed(self, total: Tensor, losses: Float[Tensor, " draw"], batch: ImageTextBatch, draws: Draws) -> LossSum:
+        """Return the loss with each part's share of the draws, its mean loss, and the share of captions cut off.
 
         Parts are the caption sources (dropped captions count as `empty`) and the bands of noise levels.
         """
-        drops, levels = (
-            draws.drops.repeat(self._draws_per_image).to(losses.device),
-            draws.levels.to(losses.device),
-        )
+        copies = self._draws_per_image
+        drops, levels = draws.drops.repeat(copies).to(losses.device), draws.levels.to(losses.device)
+        of_source = {
+            name: torch.tensor([source == name for source in batch.sources], dtype=torch.bool, device=losses.device)
+            for name in self._sources
+        }
         parts = {"source/empty": drops}
-        for name in self._sources:
-            parts[f"source/{name}"] = ~drops & torch.tensor(
-                [source == name for source in sources], device=losses.device
-            )
+        parts |= {f"source/{name}": ~drops & chosen.repeat(copies) for name, chosen in of_source.items()}
         bands = (levels * LEVEL_BANDS).long().clamp(max=LEVEL_BANDS - 1)
         parts |= {f"level/{band}_of_{LEVEL_BANDS}": bands == band for band in range(LEVEL_BANDS)}
-        metrics = {f"loss_part/{name}": (losses * chosen).sum() for name, chosen in parts.items()}
-        return metrics | {f"share/{name}": chosen.float().sum() for name, chosen in parts.items()}
+        counts = {name: chosen.float().sum() for name, chosen in parts.items()}
+        shares = {f"loss/{name}": ((losses * chosen).sum(), counts[name]) for name, chosen in parts.items()}
+        truncated = batch.truncated.to(losses.device)
+        for name, chosen in of_source.items():
+            shares[f"truncated/{name}"] = ((truncated & chosen).float().sum(), chosen.float().sum())
+        metrics = {f"share/{name}": count / copies for name, count in counts.items()}
+        return LossSum(total=total, metrics=metrics, shares=shares)
 
 
 def to_unit_range(images: Tensor) -> Float[Tensor, "batch channel height width"]:

@@ -9,6 +9,7 @@ from dit_train.building import Frozen, build_source, build_task, build_transform
 from dit_train.config import DitTrainConfig
 from dit_train.cost import BACKWARD_COST
 from dit_train.export import export_pipeline
+from dit_train.previews import Previews
 from dit_train.transformer import TIME_SCALE
 from runtime.flops import FlopLedger
 from runtime.launch import is_main_process
@@ -32,6 +33,13 @@ def train(config: DitTrainConfig) -> None:
         run=run,
         seed=config.seed,
         flops_per_sample=training_flops(config, frozen),
+        on_update=Previews(
+            config=config.previews,
+            frozen=frozen,
+            folder=config.output_dir,
+            num_updates=config.loop.num_updates,
+            seed=config.seed,
+        ),
     )
     assert result.ema is not None
     # Each rank has counted what it served itself.

@@ -24,8 +24,10 @@ from runtime.training import Training
 
 __all__ = ["FitResult", "LoopConfig", "fit"]
 
-OnUpdate = Callable[[int, nn.Module, Ema | None], Mapping[str, int | float]]
-"""Called with the number of updates done, the model and its EMA; what it returns is logged."""
+OnUpdate = Callable[[int, nn.Module, Ema | None], Mapping[str, int | float | Path]]
+"""Called with the number of updates done, the model and its EMA; what it returns is logged, paths of pictures by wandb
+alone.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,8 +87,8 @@ def fit(  # noqa: PLR0913 (the whole of what training needs, each named at the c
     start = keeper.resume(training)
     refusals = Refusals(run, config, training)
 
-    def measure(update: int) -> Mapping[str, int | float]:
-        found: dict[str, int | float] = {}
+    def measure(update: int) -> Mapping[str, int | float | Path]:
+        found: dict[str, int | float | Path] = {}
         if heldout is not None and heldout.is_due(update, config.num_updates):
             found.update(heldout_loss(training.engine, task, heldout, seed=seed))
         if on_update is not None:

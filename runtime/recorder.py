@@ -4,6 +4,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -110,11 +111,14 @@ class Recorder:
             write_json(self._run.folder / FLOPS_FILE, facts)
         return result
 
-    def after_update(self, update: int, extra: Mapping[str, int | float]) -> None:
+    def after_update(self, update: int, extra: Mapping[str, int | float | Path]) -> None:
         """Write what is due after so many updates."""
         self._progress.advance()
-        if extra:
-            self._write(self._metrics, {"update": update, **extra})
+        numbers = {name: value for name, value in extra.items() if not isinstance(value, Path)}
+        if numbers:
+            self._write(self._metrics, {"update": update, **numbers})
+        if self._writes:
+            self._wandb.show({name: value for name, value in extra.items() if isinstance(value, Path)}, update)
         if update % self._config.log_every_updates and update != self._config.num_updates:
             return
         averages = self._training.window.close()

@@ -41,6 +41,13 @@ class WandbWriter:
         if self._run is not None:
             self._run.log(dict(row), step=update)
 
+    def show(self, pictures: Mapping[str, Path], update: int) -> None:
+        """Send pictures from files."""
+        if self._run is not None and pictures:
+            import wandb
+
+            self._run.log({name: wandb.Image(str(path)) for name, path in pictures.items()}, step=update)
+
     def close(self) -> None:
         """Finish the wandb run."""
         if self._run is not None:

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -88,9 +90,9 @@ def test_an_image_drawn_often_costs_the_average_of_its_draws(
     ]
     torch.testing.assert_close(loss.total, torch.cat(one_by_one).sum() / 3, rtol=1e-4, atol=1e-4)
     assert loss.metrics["share/source/original"] == pytest.approx(2)
-    assert loss.metrics["loss_part/source/original"] + loss.metrics["loss_part/source/recaption"] == pytest.approx(
-        loss.total.item(), rel=1e-4
-    )
+    parts = [loss.shares[f"loss/source/{name}"] for name in ("original", "recaption")]
+    assert sum(float(part[0]) for part in parts) / 3 == pytest.approx(loss.total.item(), rel=1e-4)
+    assert [float(part[1]) for part in parts] == [6, 6]
 
 
 def test_equal_generators_give_equal_losses(text_encoder: FrozenTextEncoder, transformer: TextDiT) -> None:
@@ -120,7 +122,7 @@ def test_parts_add_up_to_the_whole(text_encoder: FrozenTextEncoder, transformer:
     task, batch = make_task(text_encoder, 0.5), make_batch(text_encoder)
     loss = task.loss(transformer, batch, 0, torch_generator(3))
     for family in ("source", "level"):
-        parts = [value for name, value in loss.metrics.items() if name.startswith(f"loss_part/{family}/")]
+        parts = [value for name, (value, _) in loss.shares.items() if name.startswith(f"loss/{family}/")]
         shares = [value for name, value in loss.metrics.items() if name.startswith(f"share/{family}/")]
         torch.testing.assert_close(torch.stack(parts).sum(), loss.total.detach())
         assert torch.stack(shares).sum() == 4
@@ -133,6 +135,10 @@ def test_a_batch_without_samples_costs_nothing(text_encoder: FrozenTextEncoder, 
     loss = task.loss(transformer, batch, 0, torch_generator(0))
     loss.total.backward()
     assert task.count(batch) == 0
+    full = task.loss(transformer, make_batch(text_encoder), 0, torch_generator(0))
+    # All ranks log the same names, whatever became of their samples.
+    assert (loss.metrics.keys(), loss.shares.keys()) == (full.metrics.keys(), full.shares.keys())
+    assert not any(float(part) for pair in loss.shares.values() for part in pair)
     assert loss.total == 0
     assert all(parameter.grad is not None and not parameter.grad.any() for parameter in transformer.parameters())
 
@@ -141,3 +147,20 @@ def test_the_text_encoder_learns_nothing(text_encoder: FrozenTextEncoder, transf
     make_task(text_encoder).loss(transformer, make_batch(text_encoder), 0, torch_generator(0)).total.backward()
     assert all(parameter.grad is None for parameter in text_encoder.model.parameters())
     assert not text_encoder.model.training
+
+
+def test_cut_off_captions_are_counted_by_source(text_encoder: FrozenTextEncoder, transformer: TextDiT) -> None:
+    batch = replace(make_batch(text_encoder), truncated=torch.tensor([True, True, False, False]))
+    shares = make_task(text_encoder, 0.5).loss(transformer, batch, 0, torch_generator(0)).shares
+    assert [tuple(map(float, shares[f"truncated/{name}"])) for name in ("original", "recaption")] == [(1, 2), (1, 2)]
+
+
+def test_a_bands_loss_is_the_mean_of_its_draws(text_encoder: FrozenTextEncoder, transformer: TextDiT) -> None:
+    task, batch = make_task(text_encoder), make_batch(text_encoder)
+    loss, draws = (
+        task.loss(transformer, batch, 0, torch_generator(1)),
+        task.draw(batch.images.shape, torch_generator(1)),
+    )
+    bands = (draws.levels * 4).long()
+    for band in range(4):
+        assert float(loss.shares[f"loss/level/{band}_of_4"][1]) == int((bands == band).sum())

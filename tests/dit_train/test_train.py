@@ -4,8 +4,10 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 
 from dit_train.building import build_source, build_task, build_transformer, open_frozen
@@ -13,6 +15,7 @@ from dit_train.config import DitTrainConfig
 from dit_train.encode_config import EncodeConfig
 from dit_train.encoding import encode_shards
 from dit_train.objective_config import NoiseConfig, ObjectiveConfig
+from dit_train.preview_config import PreviewConfig
 from dit_train.sampler import SamplingConfig, load_sampler
 from dit_train.sizes import SIZES, Size
 from dit_train.task import to_unit_range
@@ -310,3 +313,27 @@ def test_two_ranks_audit_what_one_process_does(web: Path, text_encoder_folder: P
         audits.append(json.loads((tmp_path / name / "done.json").read_text())["audit"])
     assert audits[0]["drawn"] == 18
     assert audits[1] == audits[0]
+
+
+def test_sheets_are_drawn_on_the_way_and_change_nothing(config: DitTrainConfig, tmp_path: Path) -> None:
+    train(config)
+    sampling = SamplingConfig(num_steps=2)
+    previews = PreviewConfig(every_updates=5, prompts=["a red square", "a blue square"], sampling=sampling)
+    watched = replace(config, output_dir=tmp_path / "watched", previews=previews)
+    train(watched)
+    sheets = sorted((watched.output_dir / "previews").iterdir())
+    assert [sheet.name for sheet in sheets] == ["0000005.png", "0000010.png", "0000012.png"]
+    first, second = weights(config.output_dir), weights(watched.output_dir)
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    # The last one shows what the exported pipeline draws from the same noise.
+    sampler = load_sampler(watched.output_dir / "export", device="cpu")
+    drawn = sampler.generate(previews.prompts, ["preview 0", "preview 1"], sampling, seed=config.seed)
+    shown = Image.open(sheets[-1]).crop((8, 8, 168, 168))
+    wanted = Image.fromarray(drawn[0].numpy()).resize((160, 160), Image.Resampling.BICUBIC)
+    assert np.array_equal(np.asarray(shown), np.asarray(wanted))
+    assert not any("preview" in line for line in (watched.output_dir / "metrics.jsonl").read_text().splitlines())
+
+
+def test_sheets_need_prompts() -> None:
+    with pytest.raises(UserError, match="nothing to draw"):
+        PreviewConfig(every_updates=5)

@@ -2,6 +2,8 @@
 
 import importlib.util
 
+from PIL import Image
+
 from runtime.wandb_writer import WandbWriter
 
 
@@ -27,3 +29,12 @@ def test_without_the_package_offline_is_silent_and_online_says_so(tmp_path, monk
     WandbWriter("online", tmp_path, {}, "a" * 64)
     assert capsys.readouterr().err == "wandb is not installed: metrics go to metrics.jsonl alone\n"
     assert list(tmp_path.iterdir()) == []
+
+
+def test_pictures_are_kept_with_an_offline_run(tmp_path):
+    Image.new("RGB", (4, 4), "red").save(tmp_path / "sheet.png")
+    writer = WandbWriter("offline", tmp_path, {}, "a" * 64)
+    writer.show({"preview": tmp_path / "sheet.png"}, 4)
+    writer.close()
+    (kept,) = (tmp_path / "wandb").glob("offline-run-*/files/media/images/preview_*.png")
+    assert kept.read_bytes()[:4] == b"\x89PNG"
