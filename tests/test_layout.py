@@ -69,7 +69,7 @@ def test_readme_names_only_make_targets_that_exist() -> None:
 def shown_commands(page: str) -> list[str]:
     """List a page's commands of this project's modules, continued lines joined."""
     joined = Path(page).read_text().replace("\\\n", " ")
-    starts = re.findall(r"^(?:python|torchrun --nproc_per_node \d+) (-m .+)$", joined, re.MULTILINE)
+    starts = re.findall(r"^(?:python|torchrun(?: --\S+ [^-]\S*)+) +(-m .+)$", joined, re.MULTILINE)
     return [f"{command} --print_config" for command in starts]
 
 
