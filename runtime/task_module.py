@@ -30,7 +30,7 @@ class TaskModule(nn.Module):
             if self.is_coupled:
                 return self.task.features(self.model, batch, step, generator)  # type: ignore[union-attr]
             sums = self.task.loss(self.model, batch, step, generator)  # type: ignore[union-attr]
-        return {"total": sums.total, "metrics": dict(sums.metrics)}
+        return {"total": sums.total, "metrics": dict(sums.metrics), "shares": dict(sums.shares)}
 
     def _precision(self) -> AbstractContextManager[object]:
         if self._autocast_device is None:

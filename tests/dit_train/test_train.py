@@ -82,6 +82,9 @@ def test_a_run_ends_in_a_pipeline_that_draws(config: DitTrainConfig) -> None:
     lines = [json.loads(line) for line in (config.output_dir / "metrics.jsonl").read_text().splitlines()]
     shares = [lines[-1][f"share/source/{name}"] for name in ("original", "recaption", "empty")]
     assert sum(shares) == pytest.approx(1)
+    losses = [lines[-1][f"loss/source/{name}"] for name in ("original", "recaption", "empty")]
+    assert sum(loss * share for loss, share in zip(losses, shares, strict=True)) == pytest.approx(lines[-1]["loss"])
+    assert (lines[-1]["truncated/original"], lines[-1]["truncated/recaption"]) == (0, 0)
     before = (config.output_dir / "export" / "model_index.json").stat().st_mtime_ns
     train(config)  # a finished run is left alone
     assert (config.output_dir / "export" / "model_index.json").stat().st_mtime_ns == before
