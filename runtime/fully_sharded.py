@@ -118,7 +118,7 @@ class FullySharded(Parallelism):
     def step(self, grad_norm: float | None) -> float:
         """Clip and step this rank's shares."""
         assert grad_norm is not None, "the norm is computed before the step"
-        for gradients in self._gradients():
+        for gradients in filter(None, self._gradients()):
             clip(gradients, grad_norm, self._limit)
         self.optimizer.step()
         return grad_norm
