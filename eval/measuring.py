@@ -1,7 +1,7 @@
 """From a suite's name and config to its finished folder: load what is measured, then measure."""
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import torch
@@ -194,13 +194,3 @@ def _sidecar_hashes(config: EvalConfig) -> tuple[tuple[str, str], ...]:
 
 def _use_threads(config: EvalConfig) -> None:
     torch.set_num_threads(config.threads)
-
-
-SUITES: Mapping[str, Callable[[EvalConfig], None]] = {
-    "captions": measure_captions,
-    "modes": measure_modes,
-    "captioner": measure_captioner,
-    "clip": measure_clip,
-    "images": measure_images,
-    "judges": measure_judges,
-}

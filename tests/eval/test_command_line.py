@@ -2,13 +2,15 @@
 
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
-from eval.__main__ import VERBS, main
+from eval.__main__ import main
 from eval.config import EvalConfig
 from eval.measuring import _refuse_foundation
+from eval.verbs import VERBS
 from runtime.config import load, to_yaml
 from runtime.errors import UserError
 
@@ -26,6 +28,11 @@ def test_help_answers_at_once_and_names_every_verb(capsys) -> None:
     out = capsys.readouterr().out
     for verb in VERBS:
         assert verb in out
+
+
+@pytest.mark.parametrize("name", VERBS)
+def test_every_verb_is_done_by_a_function_that_is_there(name: str) -> None:
+    assert callable(getattr(import_module(VERBS[name].module), VERBS[name].function))
 
 
 def test_an_unknown_verb_ends_in_one_line_and_code_2() -> None:
