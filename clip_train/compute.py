@@ -37,9 +37,9 @@ class ClipCost:
         per_token = 8 * self._width**2 + 4 * self._width * self._mlp_width + 4 * self._width * tokens
         return self._layers * per_token * tokens + 2 * self._width * self._embed_dim
 
-    def training_flops(self, num_tokens: int | float) -> int | float:
-        """Return what one sample costs in training, forward and backward."""
-        return TRAINING_FACTOR * (self.image_flops + self.text_flops(num_tokens))
+    def training_flops(self, num_tokens: int | float, num_captions: int = 1) -> int | float:
+        """Return what one sample costs in training, forward and backward, with so many captions of so many tokens."""
+        return TRAINING_FACTOR * (self.image_flops + num_captions * self.text_flops(num_tokens))
 
     def workload(self, batch: ImageTextBatch) -> dict[str, int | float]:
         """Return what a microbatch holds: images, tokens without padding, useful operations of its training."""

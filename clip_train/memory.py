@@ -35,9 +35,15 @@ class Memory:
 
 
 def reckon(
-    config: Mapping[str, Any], *, batch_size: int, microbatch_size: int, slice_bytes: int, num_shares: int = 1
+    config: Mapping[str, Any],
+    *,
+    batch_size: int,
+    microbatch_size: int,
+    slice_bytes: int,
+    num_shares: int = 1,
+    num_captions: int = 1,
 ) -> Memory:
-    """Return the memory of training a model of an open_clip `model_cfg` in bf16.
+    """Return the memory of training a model of an open_clip `model_cfg` in bf16, on so many captions of an image.
 
     With `num_shares` ranks that share the weights out (FSDP2), each holds its share of them and, gathered in bf16, two
     blocks and what lies outside blocks.
@@ -46,12 +52,12 @@ def reckon(
         model = CLIP(**dict(config))
     num_weights = sum(weight.numel() for weight in model.parameters())
     num_gathered = num_weights if num_shares == 1 else _num_gathered(model)
-    per_sample = _saved_bytes(model, config) / _PROBED_SAMPLES
+    per_sample = _saved_bytes(model, config, num_captions) / _PROBED_SAMPLES
     return Memory(
         weights=num_weights * BYTES_PER_WEIGHT / num_shares + num_gathered * COMPUTED_BYTES_PER_WEIGHT,
         activations=per_sample * microbatch_size,
-        # Two towers' float32 features, as they are and as gradients.
-        features=float(2 * 2 * 4 * batch_size * config["embed_dim"] + 4 * slice_bytes),
+        # An image's and its captions' float32 features, as they are and as gradients.
+        features=float(2 * 4 * (1 + num_captions) * batch_size * config["embed_dim"] + 4 * slice_bytes),
     )
 
 
@@ -62,7 +68,7 @@ def _num_gathered(model: CLIP) -> int:
     return outside + sum(sizes[-2:])
 
 
-def _saved_bytes(model: CLIP, config: Mapping[str, Any]) -> int:
+def _saved_bytes(model: CLIP, config: Mapping[str, Any], num_captions: int) -> int:
     """Count what autograd keeps of a forward pass of a few samples in bfloat16, weights left out."""
     weights = {id(weight) for weight in model.bfloat16().parameters()}
     saved: dict[int, int] = {}
@@ -77,7 +83,9 @@ def _saved_bytes(model: CLIP, config: Mapping[str, Any]) -> int:
 
     size = config["vision_cfg"].get("image_size", 224)
     images = torch.empty(_PROBED_SAMPLES, 3, size, size, dtype=torch.bfloat16, device="meta")
-    ids = torch.empty(_PROBED_SAMPLES, config["text_cfg"]["context_length"], dtype=torch.int64, device="meta")
+    ids = torch.empty(
+        _PROBED_SAMPLES * num_captions, config["text_cfg"]["context_length"], dtype=torch.int64, device="meta"
+    )
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         # Features are held until here, as their graphs are.
         features = model.encode_image(images), model.encode_text(ids)

@@ -46,14 +46,16 @@ def plan_stage(config: ClipTrainConfig) -> StagePlan:
         wanted = f"a multiple of {unit} (the plan's {plan.num_gpus} GPUs x microbatches of {loop.microbatch_size or 1})"
         raise UserError("does not divide over the GPUs", where="batch_size", found=loop.batch_size, wanted=wanted)
     num_samples = loop.num_updates * loop.batch_size
-    flops = ClipCost(architecture).training_flops(plan.caption_tokens)
+    num_captions = 1 + len(config.mix.also)
+    flops = ClipCost(architecture).training_flops(plan.caption_tokens, num_captions)
     speed = plan.num_gpus * plan.mfu * ACCELERATORS[plan.gpu].bf16_flops_per_second
     microbatch_size = loop.microbatch_size or loop.batch_size // plan.num_gpus
     memory = reckon(
         architecture,
         batch_size=loop.batch_size,
         microbatch_size=microbatch_size,
-        slice_bytes=min(SLICE_PAIRS, loop.batch_size**2) * _FLOAT_BYTES,
+        slice_bytes=min(SLICE_PAIRS, num_captions * loop.batch_size**2) * _FLOAT_BYTES,
+        num_captions=num_captions,
         num_shares=1 if loop.sharding == "none" else plan.num_gpus,
     )
     return StagePlan(

@@ -112,3 +112,12 @@ def test_weights_that_are_shared_out_take_a_share_of_the_memory() -> None:
     # A sixty-fourth of weights, gradients and moments; of the 56 blocks two are gathered, and what lies outside them.
     assert num_weights * 16 / 64 < shared.weights < num_weights * 16 / 64 + 0.25 * num_weights * 2
     assert shared.activations == whole.activations
+
+
+def test_further_captions_cost_texts_and_no_images() -> None:
+    one, two = (plan_stage(paper(*flags).stages()[0]) for flags in ((), ("--mix.also=[original]",)))
+    text_flops = ClipCost(architecture_of(one.config)).text_flops(one.config.plan.caption_tokens)
+    assert two.flops_per_sample - one.flops_per_sample == 3 * text_flops
+    assert two.memory.features - one.memory.features == 2 * 4 * 32_768 * 512
+    assert one.memory.activations < two.memory.activations < 2 * one.memory.activations
+    assert two.memory.weights == one.memory.weights
