@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from clip_train.config import ClipTrainConfig
+from imagetext.mix import CaptionMixConfig
 from runtime.tables import markdown_table
 
 _FRONT_MATTER = """\
@@ -56,7 +57,8 @@ def _facts(
         *([f"parameters, {part}", f"{number:,}"] for part, number in parameters.items()),
         ["parameters that trained", f"{num_trained:,}"],
         ["loss", config.loss],
-        ["share of original captions asked for", f"{config.mix.original_share:g}"],
+        ["share of original captions asked for", _share_asked_for(config.mix)],
+        *([["further captions of every image", ", ".join(config.mix.also)]] if config.mix.also else []),
         ["updates and batch", f"{loop.num_updates:,} of {loop.batch_size:,}"],
         ["peak learning rate, weight decay", f"{loop.learning_rate:g}, {loop.weight_decay:g}"],
         ["context", f"{config.context_length} tokens"],
@@ -64,6 +66,22 @@ def _facts(
         ["fingerprint of keys and captions", str(audit["keys_fingerprint"])],
         ["seed", str(config.seed)],
     ]
+
+
+def _share_asked_for(mix: CaptionMixConfig) -> str:
+    """Say the share, and all that it depends on."""
+    unit = mix.share_changes_unit.removesuffix("s")
+    word = "on a line to" if mix.share_course == "linear" else "then"
+    parts = [f"{mix.original_share:g}"]
+    parts += [f"{word} {share:g} at {unit} {place:,}" for place, share in sorted(mix.share_changes.items())]
+    parts += [f"{name}: {share:g}" for name, share in mix.dataset_shares.items()]
+    if mix.score_share is not None:
+        scored = mix.score_share
+        parts.append(
+            f"{scored.lowest_share:g} to {scored.highest_share:g} by scores of {scored.source}, even at "
+            f"{scored.even_difference:g}, temperature {scored.temperature:g}"
+        )
+    return "; ".join(parts)
 
 
 def _source_row(name: str, counts: Mapping[str, Any]) -> list[str]:

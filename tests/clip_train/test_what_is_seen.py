@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from clip_train.card import model_card
 from clip_train.config import ClipTrainConfig
 from clip_train.presets import find_model
 from clip_train.text import open_tokenizer, train_tokenizer
@@ -118,6 +119,24 @@ def test_another_seed_or_mix_has_another_fingerprint(web: Path, tmp_path: Path) 
     others = [replace(config, seed=1), replace(config, mix=replace(EVERYTHING, also=["original"]))]
     found = {seen_by(one, 1, 0, 8)[0]["keys_fingerprint"] for one in (config, *others)}
     assert len(found) == 3
+
+
+def test_the_card_says_what_a_share_depends_on(web: Path, tmp_path: Path) -> None:
+    config = config_of(web, tmp_path, EVERYTHING)
+    audit = {"drawn": 1, "distinct": 1, "keys_fingerprint": "0", "sources": {}}
+    card = model_card(config, 1, {"in all": 1}, audit)
+    rows = facts_of(card)
+    assert rows["share of original captions asked for"] == (
+        "0.1; on a line to 0.9 at update 6; second: 0.4; 0 to 1 by scores of recaption, even at 0, temperature 0.05"
+    )
+    assert rows["further captions of every image"] == "recaption_random_sentence, original"
+    plain = facts_of(model_card(replace(config, mix=PLAIN), 1, {"in all": 1}, audit))
+    assert plain["share of original captions asked for"] == "0.5"
+    assert "further captions of every image" not in plain
+
+
+def facts_of(card: str) -> dict[str, str]:
+    return {cells[1].strip(): cells[2].strip() for line in card.splitlines() if len(cells := line.split("|")) > 3}
 
 
 LAUNCHER = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
