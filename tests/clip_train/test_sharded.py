@@ -62,7 +62,7 @@ def runs(web: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def _config(web: Path, output_dir: Path, model: str, sharding: str) -> ClipTrainConfig:
     loop = replace(LOOP, sharding=sharding)  # type: ignore[arg-type]
-    return config_of(web, output_dir, model=model, loop=loop)
+    return config_of(web, output_dir, model=model, loop=loop, open_clip_checkpoint=True)
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -107,3 +107,12 @@ def test_what_is_published_is_whole(runs: Path, model: str) -> None:
     features = [encoder.encode_texts(texts) for encoder in encoders]
     # The weights differ by what sums in another order differ by.
     torch.testing.assert_close(features[1], features[0], rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_open_clips_trainer_is_left_whole_moments(runs: Path, model: str) -> None:
+    whole, shared = (torch.load(runs / model / name / "open_clip" / "epoch_2.pt") for name in ("ddp", "fsdp2"))
+    states = [checkpoint["optimizer"]["state"] for checkpoint in (whole, shared)]
+    assert states[0].keys() == states[1].keys() and len(states[0]) == len(weights(runs / model / "ddp")) - 1
+    # The gradients of sums in another order, in float32; all weights train but the fixed image positions.
+    torch.testing.assert_close(states[1], states[0], rtol=1e-4, atol=1e-6)
