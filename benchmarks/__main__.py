@@ -12,17 +12,18 @@ from runtime.errors import UserError
 Name = Literal[
     "all", "loading", "attention", "text_tower", "allocator", "loop", "recaption", "recaption_gpu", "packing",
     "llava_step", "conversation_index", "resume", "caption_flags", "picture_likeness", "clip_step", "clip_step_gpu",
-    "contrastive_loss",
+    "contrastive_loss", "recaption_vllm", "recaption_memory",
 ]  # fmt: skip
 PLACEHOLDER = "NAME"
 DESCRIPTION = """Measure our ways beside others, in one run: loading (beside webdataset), attention (plain and fused, on
 CPU), text_tower (beside open_clip's forward pass), allocator (beside glibc's as it comes), loop (beside one written by
-hand), recaption (beside transformers' generate), recaption_gpu (an 8B captioner beside what its GPU can do at most),
+hand), recaption (beside transformers' generate), recaption_vllm (beside vLLM's own), recaption_gpu (an 8B captioner
+beside what its GPU can do at most),
 packing (beside a row for each conversation), llava_step (beside transformers' Trainer; on a GPU where there is one),
 conversation_index (beside json.load), resume (beside sets of finished ids), caption_flags (precision and recall on
 planted faults), picture_likeness (pictures merged, and found again), clip_step (beside open_clip's
 trainer, from tar to step), clip_step_gpu (CLIPs of published size beside open_clip's model and loss), contrastive_loss
-(time and memory beside open_clip's)."""
+(time and memory beside open_clip's), recaption_memory (a worker's, over many rows)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,10 +37,10 @@ class BenchmarkConfig:
     size: Literal["full", "tiny"] = "full"
     """How much work a turn is: full takes up to a minute a measurement, tiny only shows that it runs."""
     captioner: Path | None = None
-    """Published captioner that recaption begins with; none: that of runs/mini where it was trained here, else an
-    untrained one."""
+    """Published captioner that recaption and recaption_vllm begin with; none: that of runs/mini where it was trained
+    here, else an untrained one."""
     vllm: Path | None = Path(".venv-vllm/bin/python")
-    """Python of the environment in which recaption finds vLLM; what `make setup-vllm` makes."""
+    """Python of the environment in which recaption_vllm finds vLLM; what `make setup-vllm` makes."""
     output: Path | None = None
     """File for the page, NAME in it standing for the measurement; none prints only."""
 
@@ -71,8 +72,10 @@ def _measured_page(name: str, config: BenchmarkConfig) -> str:
     torch.set_num_threads(1)
     measurement = importlib.import_module(f"benchmarks.{name}")
     size = measurement.SIZES[config.size]
-    if name == "recaption":
-        size = replace(size, captioner=config.captioner, vllm=size.vllm and config.vllm)
+    if name in ("recaption", "recaption_vllm"):
+        size = replace(size, captioner=config.captioner)
+    if name == "recaption_vllm":
+        size = replace(size, vllm=size.vllm and config.vllm)
     measured = measurement.measure(size, config.repeats)
     return page.compose(name, measurement.ABOUT, measured, start=start, command=page.command_line())
 

@@ -1,14 +1,13 @@
-"""Recaptioning: a worker of ours beside transformers' generate, image by image and in batches of arrival, and vLLM."""
+"""Recaptioning: a worker of ours beside transformers' generate, image by image and in batches of arrival."""
 
 import statistics
-import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from benchmarks import mid_captioner, recaption_vllm
+from benchmarks import mid_captioner
 from benchmarks.race import Bar, Contender, Result, bars_table, race, table, timed
 from benchmarks.recaption_shards import write_shards
 from benchmarks.recaption_ways import Generate, Worker, equal_share, pictures
@@ -21,13 +20,12 @@ of rows, `as rows come` in batches that owe nothing to places. The other ways us
 `AutoProcessor` and then `model.generate` with the library's default attention, from the same tar's pictures to texts in
 memory: one picture at a time, as LLaVA's evaluation scripts do (the first few pictures of the shard), or in batches in
 order of arrival, which run until their longest answer ends. All have their model loaded before the clock runs, and what
-a worker asks once before its job, whether its captioner sees at all, is left out.
+a worker asks once before its job, whether its captioner sees at all, is left out. vLLM has a page of its own
+(`docs/benchmarks/recaption_vllm.md`).
 
 The captioner of middle size has random weights but for its output layer, which is solved for so that it says about each
 picture as many tokens as the first captioner did: every way runs the same published directory, none is told when to
-stop. vLLM runs in its own environment, there too ours from tar to parquet and its own `generate` from the same tar to
-texts in memory, both engines with the same settings, without compiled graphs, and without caches of pictures and
-prompts, since a turn repeats the pictures of the one before."""
+stop."""
 
 TRAINED = Path("runs/mini/captioner/main/export")
 """The captioner of the miniature web, where it was trained here."""
@@ -46,7 +44,6 @@ _MINI_BARS = tuple(Bar(faster=way, slower=_SINGLE, least=5.0) for way in (_DETER
     Bar(faster=way, slower=_BATCHES, least=1.5) for way in (_DETERMINISTIC, _AS_ROWS_COME)
 )
 _MID_BARS = tuple(Bar(faster=way, slower=_BATCHES, least=1.2) for way in (_DETERMINISTIC, _AS_ROWS_COME))
-_VLLM_BARS = (Bar(faster=recaption_vllm.OURS, slower=recaption_vllm.THEIRS, least=1.0),)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,8 +52,6 @@ class Size:
 
     captioner: Path | None = None
     """Published captioner to begin with; none: that of runs/mini where it was trained here, else an untrained one."""
-    vllm: Path | None = recaption_vllm.PYTHON
-    """Python of the environment with vLLM; none leaves it out."""
     num_pictures: int = 256
     num_single: int = 16
     """Pictures captioned one at a time."""
@@ -70,9 +65,7 @@ class Size:
 
 SIZES = {
     "full": Size(),
-    "tiny": Size(
-        vllm=None, num_pictures=4, num_single=2, num_mid=3, num_mid_single=1, mid=mid_captioner.TINY, max_new_tokens=4
-    ),
+    "tiny": Size(num_pictures=4, num_single=2, num_mid=3, num_mid_single=1, mid=mid_captioner.TINY, max_new_tokens=4),
 }
 
 
@@ -82,21 +75,18 @@ def measure(size: Size, repeats: int) -> str:
         folder = Path(name)
         write_shards(folder / "shards", size.num_pictures, _SIDE_PX)
         write_shards(folder / "mid_shards", size.num_mid, _SIDE_PX)
-        model, what = _captioner(size, folder)
+        model, what = published_captioner(size.captioner, folder, trained=size.num_pictures > _BATCH_SIZE)
         field = _Field(model, folder / "shards", size.num_pictures, size.num_single, size.max_new_tokens)
         first = field.measure(repeats)
         mid = _mid_captioner(size, folder, first.lengths[: size.num_mid])
         mid_field = _Field(mid, folder / "mid_shards", size.num_mid, size.num_mid_single, size.max_new_tokens)
         second = mid_field.measure(min(repeats, _MID_REPEATS_MAX), warm_up=False)
-        beside_vllm = _measure_vllm(size, model, field.shards, repeats)
     return "\n\n".join(
         [
             f"## {what}",
             first.told(_MINI_BARS),
             "## A captioner of about 100 million parameters, the same lengths",
             second.told(_MID_BARS),
-            "## Beside vLLM, the first captioner",
-            beside_vllm,
         ]
     )
 
@@ -156,11 +146,11 @@ def _contender(name: str, work: Callable[[], object], num_pictures: int) -> Cont
     return Contender(name=name, seconds=partial(timed, work), num_items=num_pictures)
 
 
-def _captioner(size: Size, folder: Path) -> tuple[Path, str]:
-    """Return the published directory to begin with, and what it is."""
-    if size.captioner is not None:
-        return size.captioner, f"The captioner in `{size.captioner.name}`, as given"
-    if TRAINED.is_dir() and size.num_pictures > _BATCH_SIZE:
+def published_captioner(given: Path | None, folder: Path, *, trained: bool) -> tuple[Path, str]:
+    """Return the published directory to begin with, and what it is; an untrained one is made in a folder."""
+    if given is not None:
+        return given, f"The captioner in `{given.name}`, as given"
+    if TRAINED.is_dir() and trained:
         return TRAINED, f"The captioner in `{TRAINED}`"
     return write_captioner(folder / "model"), "An untrained captioner whose answers end at many lengths"
 
@@ -169,25 +159,3 @@ def _mid_captioner(size: Size, folder: Path, lengths: Sequence[int]) -> Path:
     prepare = mid_captioner.geometry(size.mid).prepare
     pixels = [prepare(image) for image in pictures(folder / "mid_shards", size.num_mid)]
     return mid_captioner.write_mid_captioner(folder / "mid", pixels, lengths, size.mid)
-
-
-def _measure_vllm(size: Size, model: Path, shards: Path, repeats: int) -> str:
-    if size.vllm is None or not size.vllm.exists():
-        return "Not measured: no environment with vLLM here (`make setup-vllm` makes it)."
-    try:
-        results, words = recaption_vllm.measure_apart(
-            size.vllm,
-            model,
-            shards,
-            num_pictures=size.num_pictures,
-            max_new_tokens=size.max_new_tokens,
-            repeats=repeats,
-        )
-    except (RuntimeError, subprocess.TimeoutExpired) as error:
-        # What was measured before is worth its page all the same.
-        return f"Not measured: {error}"
-    return (
-        f"{table(results, unit='captions')}\n\n{bars_table(results, _VLLM_BARS)}\n\n"
-        f"Equal texts from {recaption_vllm.THEIRS} and from ours: {words['equal']}. "
-        f"Versions there: {words['versions']}."
-    )

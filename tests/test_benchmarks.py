@@ -2,6 +2,7 @@
 
 import re
 import sys
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,8 @@ from benchmarks import (
     picture_likeness,
     recaption,
     recaption_gpu,
+    recaption_memory,
+    recaption_vllm,
     resume,
     text_tower,
 )
@@ -121,14 +124,29 @@ def test_the_loop_by_hand_ends_in_the_weights_of_fit() -> None:
 def test_recaption_compares_ways_that_say_the_same() -> None:
     measured = recaption.measure(recaption.SIZES["tiny"], repeats=1)
     ways = ["generate, single images", "generate, batches of 32", "recaption, deterministic", "recaption, as rows come"]
-    untrained, mid, beside_vllm = measured.split("\n## ")
+    untrained, mid = measured.split("\n## ")
     for part, count in ((untrained, 4), (mid, 3)):
         rows = [tuple(cell.strip() for cell in line.split("|")[1:-1]) for line in part.splitlines() if "|" in line]
         assert [row[0] for row in rows if len(row) == 3][2:] == ways and f"{count} pictures." in part
         assert all(bar[5] in ("holds", "SHORT") for bar in rows if len(bar) == 6 and bar[2].startswith(">="))
         for way in ways[2:]:
             assert f"Equal texts from `generate, batches of 32` and from {way}: {count} of {count}." in part
-    assert beside_vllm.endswith("Not measured: no environment with vLLM here (`make setup-vllm` makes it).")
+
+
+def test_recaption_memory_counts_every_row() -> None:
+    told = recaption_memory.measure(recaption_memory.SIZES["tiny"], repeats=1)
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in told.splitlines() if "|" in line][2:]
+    assert [row[0] for row in rows] == ["20", "40", "60"] and all(float(row[2].replace(",", "")) > 0 for row in rows)
+
+
+def test_recaption_memory_s_captioner_never_says_the_same() -> None:
+    said = list(islice(recaption_memory.Promptly()._said, 150_000))
+    assert len(set(said)) == len(said)
+
+
+def test_recaption_vllm_says_that_it_needs_another_environment() -> None:
+    told = recaption_vllm.measure(recaption_vllm.SIZES["tiny"], repeats=1)
+    assert told == "Not measured: no environment with vLLM here (`make setup-vllm` makes it)."
 
 
 def test_bars_hold_by_the_median_ratio_of_rates() -> None:
