@@ -1,5 +1,6 @@
 """Mixed captions in pipelines and shards that are not ours."""
 
+import json
 import os
 import subprocess
 import sys
@@ -106,18 +107,27 @@ def test_epochs_are_counted_or_given(web: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_open_clips_trainer_runs_an_epoch(web: Path, tmp_path: Path) -> None:
-    """Its own command line on our example; with its smallest ViT and tiny images."""
-    command = [
-        sys.executable, str(ROOT / "examples" / "open_clip_mixed.py"), str(web / "recaption"), "0.5",
+    """Its own command line on our example; with its smallest ViT and tiny images. It tokenizes the captions chosen."""
+    arguments = [
+        str(ROOT / "examples" / "open_clip_mixed.py"), str(web / "recaption"), "0.5",
         "--train-data", str(web / "shards" / "{00000..00002}.tar"), "--dataset-type", "webdataset",
         "--train-num-samples", "24", "--model", "ViT-S-32-alt", "--force-image-size", "32", "--batch-size", "8",
         "--epochs", "1", "--workers", "0", "--warmup", "1", "--precision", "fp32", "--logs", str(tmp_path),
         "--name", "run", "--save-frequency", "1",
     ]  # fmt: skip
+    listening = (
+        "import json, runpy, sys; from open_clip.tokenizer import SimpleTokenizer as T; read, seen = T.__call__, []\n"
+        "T.__call__ = lambda self, text, *more: (seen.append(text), read(self, text, *more))[1]\n"
+        "sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name='__main__'); print(json.dumps(seen))"
+    )
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=500, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", listening, *arguments], capture_output=True, text=True, env=environment, timeout=500,
+        check=False,
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
     assert (tmp_path / "run" / "checkpoints" / "epoch_1.pt").is_file()
+    assert sorted(json.loads(done.stdout.splitlines()[-1])) == sorted(expected(web, epoch=0).values())
 
 
 @pytest.mark.parametrize(
