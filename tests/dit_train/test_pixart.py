@@ -2,8 +2,8 @@
 
 import torch
 from diffusers import PixArtTransformer2DModel
-from torch import Tensor
 
+from benchmarks.pixart_weights import translated
 from dit_train.transformer import TextDiT
 
 WIDTH, HEADS, DEPTH, PATCH, CHANNELS, OUT_CHANNELS, TEXT_WIDTH, GRID = 32, 2, 2, 2, 4, 8, 24, 4
@@ -25,49 +25,10 @@ def ours() -> TextDiT:
     ).eval()  # fmt: skip
 
 
-def translated(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return PixArt's weights under our names, patches as we cut them: channel before row before column."""
-    renamed = {
-        "patch_in.weight": state["pos_embed.proj.weight"].flatten(1),
-        "patch_in.bias": state["pos_embed.proj.bias"],
-        "modulation_out_table": state["scale_shift_table"],
-    }
-    for kind in ("weight", "bias"):
-        out = state[f"proj_out.{kind}"].unflatten(0, (PATCH, PATCH, OUT_CHANNELS))
-        renamed[f"head.0.{kind}"] = out.movedim(2, 0).flatten(0, 2)
-        for index in (1, 2):
-            layer = f"timestep_embedder.linear_{index}.{kind}"
-            renamed[f"time_in.{2 * index - 2}.{kind}"] = state[f"adaln_single.emb.{layer}"]
-            renamed[f"text_in.{2 * index - 2}.{kind}"] = state[f"caption_projection.linear_{index}.{kind}"]
-        renamed[f"modulation_in.{kind}"] = state[f"adaln_single.linear.{kind}"]
-    for index in range(DEPTH):
-        renamed |= _translated_block(state, f"transformer_blocks.{index}.", f"blocks.{index}.")
-    return renamed
-
-
-def _translated_block(state: dict[str, Tensor], theirs: str, ours: str) -> dict[str, Tensor]:
-    renamed = {f"{ours}modulation_table": state[f"{theirs}scale_shift_table"]}
-    for kind in ("weight", "bias"):
-        part = {name: state[f"{theirs}{name}.{kind}"] for name in (
-            "attn1.to_q", "attn1.to_k", "attn1.to_v", "attn1.to_out.0", "attn2.to_q", "attn2.to_k", "attn2.to_v",
-            "attn2.to_out.0", "ff.net.0.proj", "ff.net.2",
-        )}  # fmt: skip
-        renamed |= {
-            f"{ours}query_key_value.{kind}": torch.cat([part["attn1.to_q"], part["attn1.to_k"], part["attn1.to_v"]]),
-            f"{ours}attention_out.{kind}": part["attn1.to_out.0"],
-            f"{ours}text_query.{kind}": part["attn2.to_q"],
-            f"{ours}text_key_value.{kind}": torch.cat([part["attn2.to_k"], part["attn2.to_v"]]),
-            f"{ours}text_out.{kind}": part["attn2.to_out.0"],
-            f"{ours}mlp_in.{kind}": part["ff.net.0.proj"],
-            f"{ours}mlp_out.{kind}": part["ff.net.2"],
-        }
-    return renamed
-
-
 @torch.no_grad()
 def test_with_pixarts_weights_the_prediction_is_pixarts() -> None:
     reference, model = theirs(), ours()
-    model.load_state_dict(translated(reference.state_dict()))
+    model.load_state_dict(translated(reference.state_dict(), depth=DEPTH, patch_size=PATCH, out_channels=OUT_CHANNELS))
     # The same positions in another order of rows and columns, over a base grid of another size.
     model.positions = reference.pos_embed.pos_embed[0]
     latents, timestep = torch.randn(2, CHANNELS, GRID * PATCH, GRID * PATCH), torch.tensor([17.0, 900.0])
