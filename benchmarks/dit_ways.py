@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, PixArtTransformer2DModel
@@ -27,6 +28,8 @@ PIXELS_PER_CELL, CHANNELS, TEXT_SLOTS = 8, 4, 77
 SCALING = 0.18215
 LEARNING_RATE, EMA_DECAY, CAPTION_DROPOUT = 1e-4, 0.9999, 0.1
 RECAPTION_SHARE = 0.9
+Model = Any
+"""A model of diffusers': to type checkers they are stand-ins without methods."""
 OBJECTIVE = ObjectiveConfig(path="ddpm", prediction="epsilon")
 
 
@@ -75,20 +78,21 @@ def write_text_encoder(folder: Path, shape: Shape) -> Path:
     return folder
 
 
-def build_vae(shape: Shape) -> AutoencoderKL:
+def build_vae(shape: Shape) -> Model:
     """Return an untrained autoencoder of Stable Diffusion's kind."""
     count = len(shape.vae_widths)
-    return AutoencoderKL(
+    vae: Model = AutoencoderKL(
         down_block_types=("DownEncoderBlock2D",) * count,
         up_block_types=("UpDecoderBlock2D",) * count,
         block_out_channels=shape.vae_widths,
         layers_per_block=2,
         latent_channels=CHANNELS,
         norm_num_groups=min(32, shape.vae_widths[0]),
-    ).requires_grad_(False)
+    )
+    return vae.requires_grad_(False)
 
 
-def build_pixart(shape: Shape) -> PixArtTransformer2DModel:
+def build_pixart(shape: Shape) -> Model:
     """Return an untrained PixArt transformer without learned variance."""
     torch.manual_seed(1)
     return PixArtTransformer2DModel(
@@ -104,7 +108,7 @@ def build_pixart(shape: Shape) -> PixArtTransformer2DModel:
     )
 
 
-def build_own(shape: Shape, pixart: PixArtTransformer2DModel) -> TextDiT:
+def build_own(shape: Shape, pixart: Model) -> TextDiT:
     """Return our transformer with PixArt's weights and positions."""
     model = TextDiT(
         sample_size=shape.cells,
@@ -180,9 +184,7 @@ def own_step(shape: Shape, text_folder: Path, model: TextDiT, batch: ImageTextBa
     return lambda: training.update(0, [batch])
 
 
-def plain_step(
-    text_folder: Path, model: PixArtTransformer2DModel, batch: ImageTextBatch, vae: AutoencoderKL | None
-) -> Callable[[], object]:
+def plain_step(text_folder: Path, model: Model, batch: ImageTextBatch, vae: Model | None) -> Callable[[], object]:
     """Return an update of the straightforward loop: from pixels by a live autoencoder, or from moments without one."""
     text = CLIPTextModel.from_pretrained(text_folder).requires_grad_(False).eval()
     scheduler, average = _ddim(), EMAModel(model.parameters(), decay=EMA_DECAY)
@@ -215,7 +217,7 @@ def plain_step(
 
 
 def plain_sampling(
-    text_folder: Path, model: PixArtTransformer2DModel, prompts: Sequence[str], *, num_steps: int, guidance: float
+    text_folder: Path, model: Model, prompts: Sequence[str], *, num_steps: int, guidance: float
 ) -> Callable[[Tensor], Tensor]:
     """Return what carries noise to latents as diffusers' PixArt pipeline: guidance's halves in one padded batch."""
     tokenizer = CLIPTokenizer.from_pretrained(text_folder)
@@ -239,7 +241,7 @@ def plain_sampling(
     return sample
 
 
-def _ddim() -> DDIMScheduler:
+def _ddim() -> Any:
     return DDIMScheduler(
         num_train_timesteps=NUM_TIMESTEPS, beta_start=BETA_START, beta_end=BETA_END, beta_schedule="linear",
         clip_sample=False, timestep_spacing="trailing",

@@ -24,7 +24,7 @@ class DitTrainConfig:
     data: DataConfig
     """Shards, and the sidecars that hold further captions."""
     text_encoder: Path
-    """Folder of a transformers CLIP model with its tokenizer; frozen, and the same for all arms of a comparison."""
+    """Folder of a transformers CLIP or T5 model with its tokenizer; frozen, the same for all arms of a comparison."""
     loop: LoopConfig
     """How long, how fast and in what precision to train; loop.ema_decay is required, since the average is published."""
     mix: CaptionMixConfig = field(default_factory=CaptionMixConfig)

@@ -32,17 +32,21 @@ class TextDiTPipeline(DiffusionPipeline):
 
     def read_prompts(self, prompts: Sequence[str]) -> Any:
         """Return the transformer's text memory of the prompts, computed once for all steps."""
+        config = self.text_encoder.config
+        is_t5 = config.model_type == "t5"
         tokens = self.tokenizer(
             list(prompts),
             padding="longest",
             truncation=True,
-            max_length=self.text_encoder.config.max_position_embeddings,
+            max_length=self.tokenizer.model_max_length if is_t5 else config.max_position_embeddings,
             return_tensors="pt",
         ).to(self._execution_device)
         if self.transformer.config.text_embeddings:
             hidden = self.text_encoder.get_input_embeddings()(tokens.input_ids)
         else:
-            hidden = self.text_encoder(input_ids=tokens.input_ids).last_hidden_state
+            # A causal CLIP never looks at the padding behind a text; T5 would.
+            seen = {"attention_mask": tokens.attention_mask} if is_t5 else {}
+            hidden = self.text_encoder(input_ids=tokens.input_ids, **seen).last_hidden_state
         return self.transformer.read_text(hidden, tokens.attention_mask.bool())
 
     @torch.no_grad()

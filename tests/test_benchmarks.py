@@ -19,6 +19,8 @@ from benchmarks import (
     clip_step_gpu,
     clip_ways,
     conversation_index,
+    dit_step,
+    dit_ways,
     large_captioner,
     llava_mix,
     llava_orders,
@@ -359,6 +361,30 @@ def test_clip_steps_compute_one_loss() -> None:
     clip_ways.own_step(ours, batch)()
     # The same model in bfloat16, its products in another order.
     assert ours.window.close()["loss"] == pytest.approx(wanted.item(), rel=2e-2)
+
+
+def test_both_transformers_learn_from_equal_batches_and_draw_equal_latents(tmp_path: Path) -> None:
+    size = dit_step.SIZES["tiny"]
+    results = dit_step.measure_sampling(tmp_path, size, repeats=1)  # raises where they differ
+    assert [result.name for result in results] == ["plain", "OpenRecap"]
+    pixart = dit_ways.build_pixart(size.training)
+    own = dit_ways.build_own(size.training, pixart)
+    counts = [sum(weight.numel() for weight in model.parameters()) for model in (pixart, own)]
+    assert counts[0] == counts[1]
+
+
+def test_latents_are_read_in_both_ways(tmp_path: Path) -> None:
+    results = dit_step.measure_reading(tmp_path, dit_step.SIZES["tiny"], repeats=1)
+    assert [result.name for result in results] == ["per-sample tar", "OpenRecap"]
+    assert results[1].rates[0] > results[0].rates[0]
+
+
+@pytest.mark.slow
+def test_a_dit_is_measured(tmp_path: Path) -> None:
+    measured = dit_step.measure(dit_step.SIZES["tiny"], repeats=1)
+    ways = rates(measured)
+    assert all(ways[name] > 0 for name in ("plain, live VAE", "plain, stored latents", "OpenRecap", "per-sample tar"))
+    assert [measured.count(f" >= {bar} |") for bar in ("4", "1.2", "1.15", "10")] == [1, 1, 1, 1]
 
 
 @pytest.mark.slow

@@ -1,4 +1,5 @@
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -6,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from diffusers import DiffusionPipeline
+from transformers import T5Config, T5EncoderModel
 
 from dit_train.autoencoder import Autoencoder
 from dit_train.export import export_pipeline
@@ -23,6 +25,7 @@ SETTINGS = SamplingConfig(guidance=2.5, num_steps=4)
 STRANGER = """
 import sys, torch
 from diffusers import DiffusionPipeline
+from transformers import T5Config, T5EncoderModel
 folder, out = sys.argv[1:3]
 pipe = DiffusionPipeline.from_pretrained(folder, custom_pipeline=folder, trust_remote_code=True)
 pipe.set_progress_bar_config(disable=True)
@@ -96,6 +99,30 @@ def test_latents_on_the_ddpm_path_are_drawn_alike_in_both_ways(
     theirs = pipe(PROMPTS, guidance_scale=2.5, num_inference_steps=4, generator=generators, output_type="pt").images
     assert ours.shape == (2, 16, 16, 3)
     assert torch.equal((theirs.permute(0, 2, 3, 1) * 255).round().to(torch.uint8), ours)
+
+
+def test_a_t5_reads_prompts_alike_in_training_and_in_both_ways_of_drawing(
+    text_encoder_folder: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "t5"
+    shutil.copytree(text_encoder_folder, folder, ignore=lambda _, names: [n for n in names if n.startswith("model")])
+    torch.manual_seed(0)
+    T5EncoderModel(T5Config(vocab_size=60, d_model=32, d_kv=16, d_ff=64, num_layers=2, num_heads=2)).save_pretrained(
+        folder
+    )
+    encoder = FrozenTextEncoder(folder, torch.device("cpu"))
+    assert (encoder.context_length, encoder.width) == (24, 32)
+    alone, beside = encoder.encode_texts(PROMPTS[:1]), encoder.encode_texts(PROMPTS)
+    assert beside.hidden.shape[1] > alone.hidden.shape[1]
+    torch.testing.assert_close(beside.hidden[:1, : alone.hidden.shape[1]], alone.hidden)  # padding is not looked at
+    model = small_transformer()
+    stir(model)
+    export_pipeline(tmp_path / "export", model, encoder, scheduler=flow_scheduler(SHIFT), facts={})
+    sampler = load_sampler(tmp_path / "export", device="cpu")
+    pipe = DiffusionPipeline.from_pretrained(tmp_path / "export", trust_remote_code=True)
+    # diffusers loads it to attend by other kernels.
+    close = {"rtol": 1e-3, "atol": 1e-3}
+    torch.testing.assert_close(pipe.read_prompts(PROMPTS).keys[1], sampler._read(PROMPTS, SETTINGS).keys[1], **close)
 
 
 def test_the_pipeline_draws_pictures_and_arrays(export_folder: Path) -> None:
