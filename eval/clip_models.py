@@ -20,6 +20,7 @@ from torch import Tensor
 from clip_train.export import CONFIG_NAME
 from clip_train.model import ClipEncoder
 from eval.rows import Manifest
+from eval.suite import weights_sha256
 from runtime.errors import UserError
 from runtime.json_files import read_object
 
@@ -117,7 +118,7 @@ def load_clip(spec: str, device: torch.device, precision: Precision = "float32")
         preprocess=preprocess,
         tokenizer=tokenizer,
         device=device,
-        checkpoint_sha256=weights_in_memory_sha256(model),
+        checkpoint_sha256=_checkpoint_sha256(name, model),
     )
     return ClipModel(spec=spec, encoder=encoder, precision=precision)
 
@@ -129,6 +130,14 @@ def weights_in_memory_sha256(model: torch.nn.Module) -> str:
         digest.update(f"{name} {weight.dtype} {tuple(weight.shape)}".encode())
         digest.update(weight.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
+
+
+def _checkpoint_sha256(name: str, model: torch.nn.Module) -> str:
+    """Hash a directory's weights as every suite does, so that all rows of one export name one checkpoint."""
+    folder = Path(name.removeprefix(LOCAL))
+    if name.startswith(LOCAL) and any(folder.rglob("*.safetensors")):
+        return weights_sha256(folder)
+    return weights_in_memory_sha256(model)
 
 
 def _parsed(spec: str) -> tuple[str, str | None]:

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -67,6 +68,7 @@ def take_over_lmms(config: LmmsConfig) -> None:
 def measure_clip(config: EvalConfig) -> None:
     """Measure a contrastive model on all benchmarks."""
     from clip_train.model import load_encoder
+    from eval.clip_models import ClipModel
     from eval.embeddings import Embeddings
     from eval.suites.clip import measure_clip as measure
 
@@ -77,7 +79,9 @@ def measure_clip(config: EvalConfig) -> None:
     def measurements() -> list[Measurement]:
         _use_threads(config)
         encoder = load_encoder(run / "export", pick_device(config.device))
-        return list(measure(config, Embeddings(encoder, config.batch_size)))
+        facts = ClipModel(spec=subject.run, encoder=encoder, precision="float32").facts
+        found = measure(config, Embeddings(encoder, config.batch_size))
+        return [replace(each, manifest={**each.manifest, **facts}) for each in found]
 
     run_suite(config.output_dir / "clip", subject, settings, measurements)
 

@@ -73,7 +73,7 @@ def shown_commands(page: str) -> list[str]:
     return [f"{command} --print_config" for command in starts]
 
 
-PAGES = ("README.md", "docs/captioner.md", "docs/clip.md", "docs/recaption_data.md")
+PAGES = ("README.md", "docs/captioner.md", "docs/clip.md", "docs/eval.md", "docs/recaption_data.md")
 
 
 @pytest.mark.parametrize("command", [command for page in PAGES for command in shown_commands(page)])

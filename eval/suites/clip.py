@@ -1,5 +1,7 @@
 """The `clip` suite: retrieval, zero-shot classification and attribute swap of a contrastive model."""
 
+import hashlib
+import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -11,6 +13,7 @@ from eval.config import EvalConfig
 from eval.embeddings import Embeddings
 from eval.outcomes import Ratio, mean_of, ratio
 from eval.retrieval import TIE_POLICY, expected_hits, tied_with_negatives
+from eval.rows import Manifest
 from eval.suite import Measurement, measure
 from eval.zeroshot import SWAP_TIE_POLICY, class_weights, classification_hits, normalise, swap_points
 from miniweb.catalogue import SPECIES_BY_NAME
@@ -28,14 +31,13 @@ def measure_clip(config: EvalConfig, embeddings: Embeddings) -> Iterator[Measure
     """Yield every number of the suite, one benchmark after the other."""
     folder = config.miniweb / "benchmarks"
     for name in RETRIEVAL_SETS:
-        for metric, outcome, protocol in retrieval(name, _read(config, folder / name), embeddings):
-            yield measure(metric, outcome, protocol, config.bootstrap_replicates)
+        items = _read(config, folder / name)
+        yield from _measured(config, items, TIE_POLICY, retrieval(name, items, embeddings))
     for name in CLASSIFICATION_SETS:
         items = _read(config, folder / name)
-        for metric, outcome, protocol in classification(name, folder / name, items, embeddings):
-            yield measure(metric, outcome, protocol, config.bootstrap_replicates)
-    for metric, outcome, protocol in swap(_read(config, folder / "swap"), embeddings):
-        yield measure(metric, outcome, protocol, config.bootstrap_replicates)
+        yield from _measured(config, items, TIE_POLICY, classification(name, folder / name, items, embeddings))
+    items = _read(config, folder / "swap")
+    yield from _measured(config, items, SWAP_TIE_POLICY, swap(items, embeddings))
 
 
 def retrieval(name: str, items: Sequence[Item], embeddings: Embeddings) -> Iterator[tuple[str, Ratio, str]]:
@@ -91,6 +93,27 @@ def swap(items: Sequence[Item], embeddings: Embeddings) -> Iterator[tuple[str, R
     mean_image = np.broadcast_to(normalise(images.mean(axis=0, keepdims=True)), images.shape)
     blind = swap_points(mean_image, true_texts, false_texts)
     yield "swap/acc_blind", _by_pair(items, blind), f"{protocol}; every image replaced by the mean image"
+
+
+def _measured(
+    config: EvalConfig, items: Sequence[Item], tie_policy: str, found: Iterator[tuple[str, Ratio, str]]
+) -> Iterator[Measurement]:
+    """Give each number its interval and its protocol's facts."""
+    facts: Manifest = {
+        "split": "test",
+        "num_images": len(items),
+        "num_texts": sum(len(item.texts) for item in items),
+        "annotation_sha256": _annotation_sha256(items),
+        "text_preprocessing": "as_is",
+        "tie_policy": tie_policy.removeprefix("ties="),
+    }
+    for metric, outcome, protocol in found:
+        yield measure(metric, outcome, protocol, config.bootstrap_replicates, facts)
+
+
+def _annotation_sha256(items: Sequence[Item]) -> str:
+    lines = (json.dumps([item.key, item.texts, item.label]) for item in items)
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 def _read(config: EvalConfig, folder: Path) -> list[Item]:

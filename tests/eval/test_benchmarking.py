@@ -1,6 +1,8 @@
 """`python -m eval benchmark`: every format through one command, encoded once, by one rank or two, refused by name."""
 
 import json
+import os
+import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +20,7 @@ from eval.rows import Row, read_rows
 from runtime.errors import UserError
 from tests.eval import data_sets
 from tests.eval.clip_folder import MODEL, write_clip
+from tests.eval.their_command import clip_benchmark
 
 QUICK = {"partial": True, "bootstrap_replicates": 20, "batch_size": 4, "device": "cpu"}
 
@@ -204,26 +207,34 @@ def test_the_command_line_reads_models_and_data_sets(
         BenchmarkConfig(model="x", output_dir=tmp_path, datasets={})
 
 
-@pytest.mark.parametrize("names", [("wds/pairs",), ("wds/classes",)])
+@pytest.mark.parametrize(
+    ("name", "task"), [("wds/pairs", "zeroshot_retrieval"), ("wds/classes", "zeroshot_classification")]
+)
 def test_clip_benchmarks_own_command_gives_our_numbers(
     model: Path,
     folders: dict[str, Path],
     rows: dict[tuple[str, str], Row],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    names: tuple[str, ...],
+    name: str,
+    task: str,
 ) -> None:
-    from clip_benchmark import cli
-
-    (name,) = names
-    output = tmp_path / "result.json"
-    flags = ["--dataset", name, "--dataset_root", str(folders[name]), "--pretrained_model", f"local-dir:{model},"]
-    task = "zeroshot_retrieval" if name == "wds/pairs" else "zeroshot_classification"
-    flags += ["--task", task, "--no_amp", "--num_workers", "0", "--recall_k", "1", "5", "--output", str(output)]
-    monkeypatch.setattr(sys, "argv", ["clip_benchmark", "eval", *flags, "--quiet"])
-    cli.main()
-    theirs = json.loads(output.read_text())["metrics"]
-    assert len(theirs) >= 3
+    theirs = clip_benchmark(monkeypatch, model, name, folders[name], task, tmp_path / "result.json")
     for metric, value in theirs.items():
         ours = rows["clip_benchmark", f"{name.replace('/', '_')}/{metric}"]
         assert ours.value == pytest.approx(value, abs=5e-5), metric
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_two_processes_of_torchrun_give_the_rows_of_one(model: Path, folders: dict[str, Path], tmp_path: Path) -> None:
+    flags = ["-m", "eval", "benchmark", "--model", str(model), "--partial", "true", "--batch_size", "1"]
+    flags += ["--bootstrap_replicates", "20", "--device", "cpu", "--datasets.wds/pairs", str(folders["wds/pairs"])]
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    for name, start in (("one", []), ("two", launcher)):
+        command = [sys.executable, *start, *flags, "--output_dir", str(tmp_path / name)]
+        done = subprocess.run(
+            command, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+    assert measured(tmp_path / "two") == measured(tmp_path / "one")

@@ -6,11 +6,16 @@ import numpy as np
 import pytest
 import torch
 
+from clip_train.model import load_encoder
+from eval.benchmarking import benchmark
 from eval.benchmarks import read_benchmark
-from eval.config import EvalConfig
+from eval.config import BenchmarkConfig, EvalConfig
 from eval.embeddings import Embeddings
+from eval.rows import read_rows
 from eval.suites.clip import measure_clip, retrieval, swap
 from runtime.errors import UserError
+from tests.clip_train.test_export import exported
+from tests.eval.their_command import clip_benchmark
 
 
 class Constant:
@@ -74,6 +79,15 @@ def test_a_constant_model_scores_what_guessing_scores(web: Path) -> None:
     assert values["swap/acc"] == values["swap/acc_blind"] == 0.5
 
 
+def test_every_number_says_what_it_was_measured_on(web: Path) -> None:
+    config = EvalConfig(output_dir=Path("unused"), miniweb=web, bootstrap_replicates=5)
+    facts = {m.metric: m.manifest for m in measure_clip(config, Embeddings(Constant(), 8))}
+    short, swapped = facts["retrieval_short_a/tied_share"], facts["swap/acc"]
+    assert short["num_texts"] == 5 * int(short["num_images"] or 0) and short["split"] == "test"
+    assert (short["tie_policy"], swapped["tie_policy"]) == ("expected under random order", "half a point")
+    assert len({each["annotation_sha256"] for each in facts.values()}) == 6
+
+
 def test_a_perfect_model_retrieves_everything(web: Path) -> None:
     items = read_benchmark(web / "benchmarks" / "retrieval_long")
     outcomes = {metric: outcome.value for metric, outcome, _ in retrieval("retrieval_long", items, Known(items))}
@@ -118,3 +132,36 @@ def test_missing_and_damaged_benchmarks_are_named(web: Path, tmp_path: Path) -> 
     (split / "0.tar").write_bytes(b"no tar")
     with pytest.raises(UserError, match="damaged benchmark shard"):
         read_benchmark(tmp_path / "bad")
+
+
+@pytest.mark.parametrize(
+    ("name", "task", "counterparts"),
+    [
+        ("retrieval_short_a", "zeroshot_retrieval", {}),
+        ("kinds", "zeroshot_classification", {"acc1": "short_acc1", "acc5": "short_acc5"}),
+    ],
+)
+def test_clip_benchmarks_command_on_our_export_gives_our_numbers(
+    web: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    task: str,
+    counterparts: dict[str, str],
+) -> None:
+    """On the miniature's own sets: the suite of the runs and the command for any model give what they give."""
+    _, export = exported("s_small", tmp_path)
+    folder = web / "benchmarks" / name
+    theirs = clip_benchmark(monkeypatch, export, f"wds/{name}", folder, task, tmp_path / "result.json")
+    config = EvalConfig(output_dir=Path("unused"), miniweb=web, bootstrap_replicates=5)
+    mini = {m.metric: m.interval.value for m in measure_clip(config, Embeddings(load_encoder(export), 16))}
+    datasets = {f"miniweb/{name}": web / "benchmarks"}
+    quick = {"bootstrap_replicates": 5, "modes": ("official", "clip_benchmark"), "device": "cpu"}
+    benchmark(BenchmarkConfig(model=str(export), datasets=datasets, output_dir=tmp_path / "out", **quick))
+    ours = {(row.suite, row.metric): row.value for row in read_rows(tmp_path / "out" / "rows.jsonl")}
+    for metric, value in theirs.items():
+        assert ours["clip_benchmark", f"miniweb_{name}/{metric}"] == pytest.approx(value, abs=5e-5), metric
+        official = ours["clip", f"miniweb_{name}/{metric}"]
+        assert official == pytest.approx(value, abs=5e-5), f"{metric}: no ties here"
+        if metric != "mean_per_class_recall":
+            assert mini[f"{name}/{counterparts.get(metric, metric)}"] == pytest.approx(official, abs=1e-9), metric
