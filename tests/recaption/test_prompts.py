@@ -43,9 +43,21 @@ def test_a_conditioned_prompt_knows_the_rows_caption_and_is_sampled() -> None:
     assert decodings_for(config(prompt="@conditioned", seed=3)) == (Decoding(temperature=0.7, top_k=50, seed=3),)
 
 
+def test_a_prompt_that_keeps_knowledge_takes_over_names_greedily() -> None:
+    (asked,) = prompts_for(config(prompt="@knowledge"), row("Visby harbour"))
+    assert asked.startswith(f'{PAPER_PROMPT} Its web page says "Visby harbour". From this, take over the names')
+    assert decodings_for(config(prompt="@knowledge"))[0].greedy
+    assert prompts_without_condition(config(prompt="@knowledge")) == (PAPER_PROMPT,)
+    own = config(prompt="@knowledge")
+    copied = "Visby harbour in May: my boat at the old quay"
+    (flags,) = leaks_in(own, row(copied), prompts_for(own, row(copied)), [f"A boat. {copied}"])
+    assert "alt_text_copied" in flags
+
+
+@pytest.mark.parametrize("prompt", ["@conditioned", "@knowledge"])
 @pytest.mark.parametrize("caption", [None, "", "  ", "123 / 456", "<br>"])
-def test_a_row_without_words_is_asked_without_condition(caption: str | None) -> None:
-    assert prompts_for(config(prompt="@conditioned"), row(caption)) == (PAPER_PROMPT,)
+def test_a_row_without_words_is_asked_without_condition(caption: str | None, prompt: str) -> None:
+    assert prompts_for(config(prompt=prompt), row(caption)) == (PAPER_PROMPT,)
 
 
 def test_a_text_of_ones_own_may_want_the_rows_caption() -> None:
