@@ -29,8 +29,6 @@ _COLUMNS = {
     "words": "words",
     "coverage %": "coverage",
     "unsupported %": "unsupported",
-    "species told %": "coverage_species",
-    "species unsupported %": "unsupported_species",
     "rare names kept %": "rare_names_kept",
     "known names kept %": "known_names_kept",
     "false names repeated %": "false_names_repeated",
