@@ -10,7 +10,8 @@ from eval.registry import Experiments, load_experiments
 from eval.results import Results, read_results
 from eval.results import collect as collect_rows
 from eval.runs import finished_folders
-from eval.tables import caption_tables, clip_tables, dit_tables, findings_table, mode_tables, size_tables
+from eval.tables import caption_tables, clip_tables, dit_tables, findings_table, formats, mode_tables, size_tables
+from eval.tables.missing_table import missing_table
 from eval.tables.table import Table
 from runtime import atomic
 from runtime.errors import UserError
@@ -23,10 +24,16 @@ def collect(config: ResultsConfig) -> None:
 
 
 def tables(config: ResultsConfig) -> None:
-    """Print all tables to `tables.md`."""
+    """Print all tables to `tables.md`, and the same cells to `tables.tex` and `tables/*.csv`."""
     evidence = gather(config)
-    text = "\n".join(table.markdown() for table in all_tables(evidence))
+    found = all_tables(evidence)
+    for table in found:
+        atomic.write_text(config.root / "tables" / f"{formats.file_name(table)}.csv", formats.comma_separated(table))
+    latex = "\n".join(formats.latex(table) for table in found)
+    atomic.write_text(config.root / "tables.tex", f"{formats.PREAMBLE}\n{latex}")
+    # Last, since it is what tells the runner that the tables are done.
     path = config.root / "tables.md"
+    text = "\n".join(table.markdown() for table in found)
     atomic.write_text(path, f"{_heading(evidence)}\n{text}")
     print(path)
 
@@ -82,6 +89,7 @@ def paper_tables(results: Results, experiments: Experiments, root: Path) -> list
         dit_tables.guidance_table(results, experiments),
         dit_tables.judges_table(results),
         size_tables.served_table(root, experiments),
+        missing_table(root, results, experiments),
     ]
 
 
