@@ -19,6 +19,7 @@ REPRODUCE := $(BIN)/python -m openrecap reproduce --runs $(RUNS) --preset
 help:  ## print this list
 	@echo "OpenRecap: make TARGET [PRESET=quick|mini|mini_full] [ARGS=--redo_stale]   (PRESET=$(PRESET))"
 	@echo "ARGS goes to the runner; --redo_stale removes folders made from other data or configs and makes them again."
+	@echo "With CAPTIONER=vllm or openai ARGS goes to the captioning job: ARGS=--openai.servers=[http://HOST:PORT/v1]"
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1|\2/' | column -t -s '|'
 
 setup: $(READY)  ## build .venv with the pinned packages
@@ -52,7 +53,8 @@ ifeq ($(CAPTIONER),transformers)
 recaption: $(READY)  ## caption the small web by transformers, or CAPTIONER=vllm, or openai
 	$(REPRODUCE) $(PRESET) --until recaption $(ARGS)
 else
-recaption: finetune $(if $(filter vllm,$(CAPTIONER)),$(VLLM_READY))
+recaption: $(READY) $(if $(filter vllm,$(CAPTIONER)),$(VLLM_READY))
+	$(REPRODUCE) $(PRESET) --until captioner
 	$(if $(filter vllm,$(CAPTIONER)),$(VLLM_VENV)/bin,$(BIN))/python -m recaption run \
 		--config configs/recaption/$(PRESET).yaml --captioner $(CAPTIONER) --workers 1 \
 		--shards $(RUNS)/$(PRESET)/data/web --model $(RUNS)/$(PRESET)/captioner/main/export \
