@@ -92,6 +92,10 @@ class DitTrainConfig:
                 "two ways to start", where="text_starts_averaged", found=True, wanted="one of them", fix=fix
             )
         self._check_objective()
+        if self.previews.every_updates is not None and self.loop.sharding != "none":
+            wanted = "null, or loop.sharding none"
+            found = self.previews.every_updates
+            raise UserError("sheets need whole weights", where="previews.every_updates", found=found, wanted=wanted)
         for name in ("head_layers", "text_window_tokens"):
             if getattr(self, name) < 1:
                 raise UserError("out of range", where=name, found=getattr(self, name), wanted="1 or more")

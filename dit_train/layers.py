@@ -118,6 +118,8 @@ class Block(nn.Module):
     2310.00426, section 2.3); cross-attention's queries are then not normalised, as there.
     """
 
+    gathering_methods = ("read_text",)  # beside forward: where ranks share out weights, these gather them too
+
     def __init__(
         self, width: int, num_heads: int, mlp_width: int, *, gelu: str, shares_modulation: bool, qk_norm: bool
     ) -> None:

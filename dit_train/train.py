@@ -1,7 +1,5 @@
 """Train one text-to-image transformer from a config to an exported pipeline."""
 
-import copy
-
 import torch
 from torch import Tensor, nn
 
@@ -41,13 +39,13 @@ def train(config: DitTrainConfig) -> None:
             seed=config.seed,
         ),
     )
-    assert result.ema is not None
     # Each rank has counted what it served itself.
     source.load_state_dict(result.engine.gather_objects(source.state_dict()))
     audit = source.audit()
+    weights = result.averaged_weights()
     if is_main_process():
-        averaged = copy.deepcopy(model)
-        result.ema.copy_to(averaged)
+        averaged = build_transformer(config, frozen)
+        averaged.load_state_dict(weights)
         facts = {"seed": config.seed, "original_share": config.mix.original_share, "audit": audit}
         export_pipeline(
             run.export,

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 
 class Ema:
@@ -17,8 +18,8 @@ class Ema:
     @torch.no_grad()
     def update(self) -> None:
         """Move the average towards the model's present weights."""
-        live = [parameter.detach().float() for parameter in self._live.values()]
-        torch._foreach_lerp_(list(self._average.values()), live, 1.0 - self.decay)
+        live = [_own(parameter.detach()).float() for parameter in self._live.values()]
+        torch._foreach_lerp_([_own(average) for average in self._average.values()], live, 1.0 - self.decay)
 
     @torch.no_grad()
     def copy_to(self, model: nn.Module) -> None:
@@ -27,9 +28,13 @@ class Ema:
         for name, average in self._average.items():
             parameters[name].copy_(average)
 
-    def state_dict(self) -> dict[str, Tensor]:
-        """Return name -> averaged float32 tensor (the live tensors, not copies)."""
+    def averages(self) -> dict[str, Tensor]:
+        """Return name -> averaged float32 tensor (the live tensors, not copies), spread over ranks as weights are."""
         return dict(self._average)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return name -> averaged float32 tensor (the live tensors, not copies), of spread ones this rank's share."""
+        return {name: _own(average) for name, average in self._average.items()}
 
     @torch.no_grad()
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
@@ -37,4 +42,9 @@ class Ema:
         if state.keys() != self._average.keys():
             raise ValueError(f"EMA of other parameters: {sorted(state.keys() ^ self._average.keys())[:5]}")
         for name, average in self._average.items():
-            average.copy_(state[name])
+            _own(average).copy_(state[name])
+
+
+def _own(tensor: Tensor) -> Tensor:
+    """Return this rank's share of a tensor, the whole of one that is not spread."""
+    return tensor.to_local() if isinstance(tensor, DTensor) else tensor

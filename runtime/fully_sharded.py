@@ -12,7 +12,12 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
+from torch.distributed.fsdp import (
+    FSDPModule,
+    MixedPrecisionPolicy,
+    fully_shard,
+    register_fsdp_forward_method,
+)
 from torch.distributed.tensor import DTensor
 
 from runtime import launch
@@ -60,6 +65,8 @@ class FullySharded(Parallelism):
         single = {parameter for parameter in model.parameters() if parameter.ndim == 0}
         for part in [*_parts(model), whole]:
             sharded = fully_shard(part, mesh=mesh, mp_policy=policy, ignored_params=single)
+            for method in getattr(part, "gathering_methods", ()):
+                register_fsdp_forward_method(part, method)
             # gloo knows no average: there the division comes after the sum.
             sharded.set_force_sum_reduction_for_comms(self.device.type == "cpu")
         for parameter in single:

@@ -9,7 +9,6 @@ import torch
 from torch import nn
 
 from runtime import checkpoints, launch
-from runtime.engine import Engine
 from runtime.errors import UserError
 from runtime.launch import is_main_process
 from runtime.loop_config import LoopConfig
@@ -17,6 +16,9 @@ from runtime.metrics import JsonLines
 from runtime.run import METRICS_FILE, REFUSED_FILE, SPEED_FILE, Run
 from runtime.source import BatchSource, CountingSource
 from runtime.training import Training
+
+_AVERAGE = "average"
+"""In a rank's part of a checkpoint: its share of the averaged weights."""
 
 
 class Keeper:
@@ -66,18 +68,20 @@ class Keeper:
                 training_state=_state(training) | {"source": [count for count in counts if count is not None]},
                 data_fingerprint=self._data_fingerprint,
                 keep_last=self._config.keep_last,
-                add_parts=partial(write_part, engine) if engine.is_sharded else None,
+                add_parts=partial(write_part, training) if engine.is_sharded else None,
             )
         elif engine.is_sharded:
-            write_part(engine, None)
+            write_part(training, None)
         engine.wait_for_all()
 
     def _restore(self, training: Training, state: dict[str, Any]) -> None:
+        # Where ranks share out the weights, each has its part of the average beside its part of the optimizer's.
+        average = state["optimizer"].pop(_AVERAGE, state["ema"])
         training.engine.load_optimizer_state(state["optimizer"])
         training.window.load_state_dict(state["window"])
         training.guard.load_state_dict(state["guard"])
         if training.ema is not None:
-            training.ema.load_state_dict(state["ema"])
+            training.ema.load_state_dict(average)
         if isinstance(self._source, CountingSource) and is_main_process():
             self._source.load_state_dict(state["source"])
 
@@ -106,11 +110,12 @@ class Keeper:
             )
 
 
-def write_part(engine: Engine, folder: Path | None) -> int:
-    """Write this rank's part of the optimizer's state into the folder that the main process gives.
+def write_part(training: Training, folder: Path | None) -> int:
+    """Write this rank's part of the optimizer's state, and of the average, into the folder that the main process gives.
 
     Returns how many parts there are, once all are written. Raises UserError when the folder can't be seen from here.
     """
+    engine = training.engine
     folder = engine.gather_objects(folder)[0]
     if not folder.is_dir():
         fix = "Give all processes an output_dir that all of them see"
@@ -118,17 +123,19 @@ def write_part(engine: Engine, folder: Path | None) -> int:
             "the main process's folder is not here", where=folder, found=f"none on rank {engine.rank}", fix=fix
         )
     with (folder / checkpoints.part_file(engine.rank, engine.world_size)).open("wb") as file:
-        torch.save(engine.optimizer_state(), file)
+        average = {} if training.ema is None else {_AVERAGE: training.ema.state_dict()}
+        torch.save({**engine.optimizer_state(), **average}, file)
         os.fsync(file.fileno())
     engine.wait_for_all()
     return engine.world_size
 
 
 def _state(training: Training) -> dict[str, Any]:
-    whole = {} if training.engine.is_sharded else {"optimizer": training.engine.optimizer_state()}
+    is_sharded = training.engine.is_sharded
+    whole = {} if is_sharded else {"optimizer": training.engine.optimizer_state()}
     return {
         **whole,
-        "ema": None if training.ema is None else training.ema.state_dict(),
+        "ema": None if training.ema is None or is_sharded else training.ema.state_dict(),
         "window": training.window.state_dict(),
         "guard": training.guard.state_dict(),
     }

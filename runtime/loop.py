@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from torch import nn
+from torch import Tensor, nn
 
 from runtime.checkpoints import tied_once, write_weights
 from runtime.ema import Ema
@@ -44,6 +44,16 @@ class FitResult:
     """The last line of metrics."""
     engine: Engine = field(repr=False)
     """What holds the weights, whole or shared out."""
+
+    def averaged_weights(self) -> dict[str, Tensor]:
+        """Return all weights by name, those that were trained as their averages; nothing on other ranks than the main.
+
+        Every rank calls this.
+        """
+        assert self.ema is not None, "no average was asked for"
+        averages = self.ema.averages()
+        named = ((name, averages.get(name, tensor)) for name, tensor in tied_once(self.model).items())
+        return self.engine.whole_weights(named)
 
     def save_weights(self, file: Path, *, part: str = "") -> None:
         """Write the trained weights to a safetensors file, whole or not at all, however ranks share them out.

@@ -109,8 +109,9 @@ class LoopConfig:
     def _check_storage(self) -> None:
         """Refuse fields about how weights are held that contradict each other."""
         is_deepspeed = self.sharding in ("zero2", "zero3")
-        if self.ema_decay is not None and self.sharding != "none":
-            _refuse("an average is kept of whole weights only", "ema_decay", self.ema_decay, "null, or sharding none")
+        if self.ema_decay is not None and is_deepspeed:
+            wanted = "null, or sharding none or fsdp2"
+            _refuse("DeepSpeed hides the weights that an average is kept of", "ema_decay", self.ema_decay, wanted)
         if self.deepspeed_config is not None and not is_deepspeed:
             wanted = f"null under sharding {self.sharding}, or zero2 or zero3"
             _refuse("nobody would read it", "deepspeed_config", str(self.deepspeed_config), wanted)
