@@ -3,7 +3,6 @@
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
 import torch
@@ -14,6 +13,7 @@ from runtime import launch, seeds
 from runtime.device import pick_device
 from runtime.errors import UserError
 from runtime.loop_config import LoopConfig
+from runtime.moving import to_device
 from runtime.optimizer import freeze_and_group, set_learning_rate
 from runtime.parallelism import Parallelism
 from runtime.replicated import Replicated
@@ -108,12 +108,8 @@ class Engine:
         self._parallelism.load_optimizer_state(state)
 
     def to_device(self, batch: Any) -> Any:
-        """Return a batch dataclass with its tensors on the device."""
-        if self.device.type == "cpu" or not is_dataclass(batch):
-            return batch
-        tensors = {f.name: getattr(batch, f.name) for f in fields(batch)}
-        moved = {n: t.to(self.device, non_blocking=True) for n, t in tensors.items() if isinstance(t, Tensor)}
-        return replace(batch, **moved)  # type: ignore[type-var]
+        """Return a batch with its tensors on the device."""
+        return batch if self.device.type == "cpu" else to_device(batch, self.device)
 
     def sum_over_ranks(self, values: Tensor) -> Tensor:
         """Return the elementwise sum over ranks."""
