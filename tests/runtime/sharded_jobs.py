@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from runtime import launch
+from runtime.checkpoints import write_weights
 from runtime.entry import run_entry
 from runtime.errors import NonFiniteError
 from runtime.loop import FitResult, LoopConfig, fit
@@ -127,6 +128,14 @@ def probe(is_bf16: bool, update: int, model: Any, ema: object) -> dict[str, floa
         return {"probe": float(model.last(model.blocks(model.first(torch.ones(2, 6)))).float().sum())}
 
 
+def save_average(result: FitResult, folder: Path) -> None:
+    """Write the averaged weights, where there are any."""
+    if result.ema is not None:
+        averaged = result.averaged_weights()
+        if launch.is_main_process():
+            write_weights(folder / "averaged.safetensors", averaged)
+
+
 def _run(job: dict[str, Any]) -> str:
     changes = job["changes"]
     if "deepspeed_config" in changes:
@@ -137,6 +146,7 @@ def _run(job: dict[str, Any]) -> str:
         return "killed"
     except NonFiniteError as error:
         return f"refused: {error}"
+    save_average(result, Path(job["folder"]))
     result.save_weights(Path(job["folder"]) / "final.safetensors")
     result.save_weights(Path(job["folder"]) / "blocks.safetensors", part="blocks")
     return "whole"

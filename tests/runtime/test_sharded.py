@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 from runtime import checkpoints
 from runtime.metrics import JsonLines
-from tests.runtime.sharded_jobs import TINY_BUCKETS, BlockModel, JobSource, train_blocks
+from tests.runtime.sharded_jobs import TINY_BUCKETS, BlockModel, JobSource, save_average, train_blocks
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -41,7 +41,7 @@ def torchrun(jobs: Sequence[dict[str, Any]], folder: Path, num_ranks: int = 2) -
 
 
 def job(folder: Path, sharding: str, source: dict[str, int] | None = None, **changes: Any) -> dict[str, Any]:
-    settings = {} if sharding == "fsdp2" else {"deepspeed_config": str(folder.parent / "tiny.json")}
+    settings = {"ema_decay": 0.9} if sharding == "fsdp2" else {"deepspeed_config": str(folder.parent / "tiny.json")}
     return {
         "folder": str(folder),
         "source": source or {},
@@ -77,8 +77,10 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same trainings by one process that shares nothing."""
     folder = tmp_path_factory.mktemp("alone")
-    for name, changes in (("fp32", {}), ("bf16", {"precision": "bf16", "frozen_weights": "bf16"})):
-        train_blocks(folder / name, JobSource(), **changes).save_weights(folder / name / "final.safetensors")
+    for name, changes in (("fp32", {"ema_decay": 0.9}), ("bf16", {"precision": "bf16", "frozen_weights": "bf16"})):
+        result = train_blocks(folder / name, JobSource(), **changes)
+        result.save_weights(folder / name / "final.safetensors")
+        save_average(result, folder / name)
     return folder
 
 
@@ -117,6 +119,17 @@ def test_killed_and_continued_is_bit_identical(runs: Path, sharding: str) -> Non
     assert [c.update for c in found] == [12, 12] and found[0].model_sha256 == found[1].model_sha256
 
 
+def test_the_average_is_that_of_one_process_and_survives_a_stop(runs: Path, alone: Path) -> None:
+    whole, broken, wanted = (
+        load_file(folder / "averaged.safetensors")
+        for folder in (runs / "fsdp2-whole", runs / "fsdp2-broken", alone / "fp32")
+    )
+    torch.testing.assert_close(whole, wanted, **WEIGHT_TOLERANCE)
+    assert all(torch.equal(whole[name], broken[name]) for name in whole)
+    last = load_file(runs / "fsdp2-whole" / "final.safetensors")
+    assert any(not torch.equal(whole[name], last[name]) for name in whole)
+
+
 @pytest.mark.parametrize("sharding", SHARDINGS)
 def test_a_checkpoint_holds_whole_weights_and_one_part_for_each_rank(runs: Path, sharding: str) -> None:
     checkpoint = checkpoints.latest(runs / f"{sharding}-whole" / "checkpoints")
@@ -128,8 +141,9 @@ def test_a_checkpoint_holds_whole_weights_and_one_part_for_each_rank(runs: Path,
     torch.testing.assert_close(dict(model.state_dict()), final, rtol=0, atol=0)
     halves = [numel(checkpoints.load_state(checkpoint, rank)["optimizer"]) for rank in (0, 1)]
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    # AdamW's two moments, beside them DeepSpeed's float32 weights; some padding, and a counter for each tensor.
-    copies = 2 if sharding == "fsdp2" else 3
+    # AdamW's two moments, beside them DeepSpeed's float32 weights or the average; some padding, and a counter for each
+    # tensor.
+    copies = 3
     assert copies * trained <= sum(halves) <= 1.2 * copies * trained and max(halves) < 0.7 * sum(halves)
 
 
