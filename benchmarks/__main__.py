@@ -12,7 +12,7 @@ from runtime.errors import UserError
 Name = Literal[
     "all", "loading", "attention", "text_tower", "allocator", "loop", "recaption", "recaption_gpu", "packing",
     "llava_step", "conversation_index", "resume", "caption_flags", "picture_likeness", "clip_step", "clip_step_gpu",
-    "contrastive_loss", "recaption_vllm", "recaption_memory", "dit_step",
+    "contrastive_loss", "recaption_vllm", "recaption_memory", "dit_step", "clip_suite",
 ]  # fmt: skip
 PLACEHOLDER = "NAME"
 DESCRIPTION = """Measure our ways beside others, in one run: loading (beside webdataset), attention (plain and fused, on
@@ -24,7 +24,7 @@ conversation_index (beside json.load), resume (beside sets of finished ids), cap
 planted faults), picture_likeness (pictures merged, and found again), clip_step (beside open_clip's
 trainer, from tar to step), clip_step_gpu (CLIPs of published size beside open_clip's model and loss), contrastive_loss
 (time and memory beside open_clip's), recaption_memory (a worker's, over many rows), dit_step (a DiT beside a plain
-loop around diffusers)."""
+loop around diffusers), clip_suite (eight test sets beside CLIP_benchmark's command)."""
 
 
 @dataclass(frozen=True, kw_only=True)
