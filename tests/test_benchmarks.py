@@ -17,6 +17,7 @@ from benchmarks import (
     caption_flags,
     clip_step,
     clip_step_gpu,
+    clip_suite,
     clip_ways,
     conversation_index,
     dit_step,
@@ -70,6 +71,16 @@ def test_ways_take_turns_and_ratios_are_taken_repeat_by_repeat() -> None:
     assert [result.rates for result in results] == [(5.0, 2.5), (10.0, 10.0)]
     last = table(results, unit="items").splitlines()[-1]
     assert [cell.strip() for cell in last.split("|")[1:-1]] == ["fast", "10.0 (10.0 to 10.0)", "3.00 (2.00 to 4.00)"]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_clip_suite_measures_the_same_numbers_both_ways() -> None:
+    """Retrieval and all seven sets of SugarCrepe, by CLIP_benchmark's command line."""
+    measured = clip_suite.measure(clip_suite.SIZES["tiny"], repeats=1)
+    assert set(rates(measured)) == {"`eval benchmark`", "CLIP_benchmark"}
+    difference = re.search(r"by more than ([\de.+-]+)\.", measured)
+    assert difference and float(difference[1]) < 5e-5
 
 
 def test_loading_compares_three_ways_over_the_same_samples(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from runtime.errors import UserError
 from tests.eval import data_sets
 from tests.eval.clip_folder import MODEL, write_clip
 from tests.eval.their_command import clip_benchmark
+from tests.refusal import Refused
 
 QUICK = {"partial": True, "bootstrap_replicates": 20, "batch_size": 4, "device": "cpu"}
 
@@ -205,6 +206,25 @@ def test_the_command_line_reads_models_and_data_sets(
     assert "model/x" in out and "| wds_pairs | text_retrieval_recall@5 " in out
     with pytest.raises(UserError, match="datasets: no data set to measure on"):
         BenchmarkConfig(model="x", output_dir=tmp_path, datasets={})
+
+
+def test_the_command_refuses_in_one_line_before_it_writes(
+    model: Path, folders: dict[str, Path], tmp_path: Path, refused: Refused
+) -> None:
+    rest = ("--output_dir", tmp_path / "out", "--device", "cpu")
+    line = refused("eval benchmark", "--model", model, "--datasets.mscoco", folders["aro"], *rest)
+    assert "error: datasets: unknown data set: found mscoco, wanted wds/NAME or one of " in line
+    folder = data_sets.urban1k(tmp_path / "urban1k")
+    line = refused("eval benchmark", "--model", model, "--datasets.urban1k", folder, *rest)
+    assert "mismatched counts: images of urban1k: found 2, wanted 1000, as published" in line
+    (folder / "image" / "002.jpg").unlink()
+    line = refused("eval benchmark", "--model", model, "--datasets.urban1k", folder, *rest)
+    assert "002.jpg: missing image: found 1 of 2 files are not there, wanted all images of urban1k" in line
+    (folder / "image" / "002.jpg").write_bytes(b"no picture")
+    flags = ("--partial", "true", *rest)
+    line = refused("eval benchmark", "--model", model, "--datasets.urban1k", folder, *flags)
+    assert "002.jpg: damaged image" in line
+    assert not (tmp_path / "out" / "rows.jsonl").exists()
 
 
 @pytest.mark.parametrize(
