@@ -359,7 +359,11 @@ def test_tables_and_report_are_written_whole(tmp_path: Path, capsys) -> None:
     page = (tmp_path / "report" / "index.html").read_text()
     assert "reproduced" in page and "<svg" in page
     assert 'src="http' not in page and "<link" not in page and "<script" not in page
-    assert len(all_tables(gather(config))) == 18
+    titles = [table.title for table in all_tables(gather(config))]
+    assert len(titles) == 19
+    # One file a table: no two titles give one name.
+    assert len(list((tmp_path / "tables").glob("*.csv"))) == 19
+    assert (tmp_path / "tables.tex").read_text().count(r"\begin{table}") == 19
 
 
 def test_results_of_nowhere_are_refused(tmp_path: Path) -> None:
