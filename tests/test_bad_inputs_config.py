@@ -89,7 +89,7 @@ def test_a_finished_folder_with_another_config_is_refused(stage: str, good: Good
     [
         ("imagetext paint", "one of inspect, shuffle-sidecar"),
         ("recaption paint", "one of run, plan, status, verify"),
-        ("eval paint", "captions | captioner | clip | images | judges | lmms | collect | tables | report"),
+        ("eval paint", "captions | modes | captioner | clip | images | judges | benchmark | pictures"),
     ],
 )
 def test_an_unknown_verb_is_answered_with_those_there_are(command: str, wanted: str, refused: Refused) -> None:
