@@ -13,6 +13,7 @@ from eval.geneval.rules import relations, shows_all
 from eval.geneval.scores import by_rules, measurements, protocol_of
 from eval.rows import read_rows
 from runtime.errors import UserError
+from tests.eval.runs import finished_run
 
 PROMPTS: list[dict[str, Any]] = [
     {"tag": "single_object", "include": [{"class": "bench", "count": 1}], "prompt": "a photo of a bench"},
@@ -141,13 +142,8 @@ def test_reference_mode_judges_from_boxes(files: tuple[Path, Path], tmp_path: Pa
 
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
-    """A finished run of a generator, as far as an evaluation looks at it."""
-    folder = tmp_path / "runs" / "dit" / "main"
-    (folder / "export").mkdir(parents=True)
-    (folder / "export" / "model.safetensors").write_bytes(b"weights")
-    (folder / "config.yaml").write_text("seed: 3\n")
-    (folder / "done.json").write_text("{}")
-    return folder
+    """A finished run of a generator."""
+    return finished_run(tmp_path / "runs" / "dit" / "main")
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from eval.results import read_results
 from eval.rows import Row, read_rows
 from eval.tables.caption_tables import table_1
 from runtime.errors import UserError
+from tests.eval.runs import finished_run
 
 RECORDED = Path(__file__).parent / "lmms_eval"
 RESULTS = "20261120_101500_results.json"
@@ -49,13 +50,8 @@ def complete(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
-    """A finished run of a captioner, as far as an evaluation looks at it."""
-    folder = tmp_path / "runs" / "captioner" / "main"
-    (folder / "export").mkdir(parents=True)
-    (folder / "export" / "model.safetensors").write_bytes(b"weights")
-    (folder / "config.yaml").write_text("seed: 3\n")
-    (folder / "done.json").write_text("{}")
-    return folder
+    """A finished run of a captioner."""
+    return finished_run(tmp_path / "runs" / "captioner" / "main")
 
 
 def take_over(results: Path, run: Path, *extra: str) -> list[Row]:
