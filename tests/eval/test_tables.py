@@ -136,3 +136,9 @@ def test_mini_full_declares_every_row_of_the_papers_tables() -> None:
         assert mixing_arm(experiments, PAPER_NAMES[vision, text], MIX_SHARE if recaptioned else 1.0), (vision, text)
     assert all(mixing_arm(experiments, "b_large", float(share)) for share in paper.TABLE_5)
     assert all(dit_arm(experiments, "b", float(share)) for share in paper.TABLE_7)
+
+
+def test_what_the_papers_text_says_of_table_3_stands_beside_what_the_table_shows() -> None:
+    note = table_3(NOTHING, NO_RUNS).notes[-1]
+    assert "p = 0.5 5 (its table: 3.8)" in note
+    assert "p = 0.9 3.5 (its table: 2.8)" in note and "its table has p = 0.4 (4.5)" in note
