@@ -73,14 +73,14 @@ def shown_commands(page: str) -> list[str]:
     return [f"{command} --print_config" for command in starts]
 
 
-PAGES = ("README.md", "docs/captioner.md", "docs/clip.md", "docs/eval.md", "docs/recaption_data.md")
+PAGES = ("README.md", "docs/captioner.md", "docs/clip.md", "docs/dit.md", "docs/eval.md", "docs/recaption_data.md")
 
 
 @pytest.mark.parametrize("command", [command for page in PAGES for command in shown_commands(page)])
 def test_commands_are_spelled_as_the_stages_read_them(command: str) -> None:
     printed = subprocess.run([sys.executable, *shlex.split(command)], capture_output=True, text=True, check=False)
     assert printed.returncode == 0, printed.stderr
-    assert re.search(r"^(output(_dir)?|shards): ", printed.stdout, re.MULTILINE)
+    assert re.search(r"^(out(put)?(_dir)?|shards): ", printed.stdout, re.MULTILINE)
 
 
 def test_readme_shows_each_stage_on_own_data() -> None:
