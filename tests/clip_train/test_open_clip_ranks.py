@@ -43,7 +43,7 @@ def theirs_on_rank(rank: int, world_size: int, way: str) -> tuple[Tensor, list[T
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("way", "world_size"), product(WAYS, (2, 4)))
+@pytest.mark.parametrize(("way", "world_size"), list(product(WAYS, (2, 4))))
 def test_ours_equals_what_their_ranks_average_to(way: str, world_size: int) -> None:
     leaves = [one.requires_grad_() for one in whole_batch(world_size)]
     pairs = PairFeatures(images=leaves[0], texts=leaves[1], scale=leaves[2], bias=leaves[3])
